@@ -1,0 +1,1 @@
+"""A namespace alive: memtable, segments, snapshots, writer and reader."""

@@ -1,0 +1,145 @@
+"""The exception tree; every error that reaches a user is one of these.
+
+    ElacsymError
+    ├── InvalidRequest         400  a rule is broken; names the field
+    │   └── InvalidShape       422  JSON of the wrong shape
+    ├── Unauthorized           401
+    ├── NotFound               404
+    │   ├── NamespaceNotFound
+    │   └── DocumentNotFound
+    ├── PayloadTooLarge        413
+    ├── Overloaded             429  back-pressure; says when to come back
+    ├── CorruptObject          500  stored bytes fail a check; never served, never repaired silently
+    ├── Unavailable            503  nothing happened; may be tried again
+    │   ├── StoreUnavailable        the object store gave no (clean) answer
+    │   ├── NotOwner                another node writes this namespace
+    │   └── DeadlineExceeded
+    ├── OutcomeUnknown         503  a write may or may not have happened
+    └── UnsafeStore            at start: the store does not honour conditional writes
+
+The three outcomes of a write are three types: rejected (any 4xx, Unavailable), committed (a return value), unknown
+(OutcomeUnknown). Messages are lower case, no full stop, and name the object and the values that disagree.
+"""
+
+from __future__ import annotations
+
+
+class ElacsymError(Exception):
+    """Base of the tree. `code` is the machine word of the answer, `status` its HTTP status."""
+
+    code: str = "internal"
+    status: int = 500
+    retryable: bool = False
+
+
+class InvalidRequest(ElacsymError):
+    """A well-formed request that breaks a rule. `field` is the JSON path of what is wrong."""
+
+    code, status = "invalid_request", 400
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}" if field else reason)
+        self.field, self.reason = field, reason
+
+
+class InvalidShape(InvalidRequest):
+    """A JSON body whose shape does not fit: wrong JSON type, unknown field or enum value, missing field."""
+
+    code, status = "invalid_shape", 422
+
+
+class Unauthorized(ElacsymError):
+    """No API key, or an unknown one."""
+
+    code, status = "unauthorized", 401
+
+
+class NotFound(ElacsymError):
+    """What the path names does not exist."""
+
+    code, status = "not_found", 404
+
+
+class NamespaceNotFound(NotFound):
+    """The namespace does not exist."""
+
+    code = "namespace_not_found"
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(f"namespace '{namespace}' was not found")
+        self.namespace = namespace
+
+
+class DocumentNotFound(NotFound):
+    """The namespace has no document of this id."""
+
+    code = "document_not_found"
+
+
+class PayloadTooLarge(ElacsymError):
+    """A request body over the limit."""
+
+    code, status = "payload_too_large", 413
+
+
+class Overloaded(ElacsymError):
+    """Load is refused early; `retry_after_s` goes into `Retry-After`."""
+
+    code, status, retryable = "overloaded", 429, True
+
+    def __init__(self, reason: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+class CorruptObject(ElacsymError):
+    """Stored bytes fail their checksum or break an invariant; never served, never repaired silently."""
+
+    code, status = "data_corruption", 500
+
+    def __init__(self, key: str, reason: str, *, offset: int | None = None) -> None:
+        where = f" at byte {offset}" if offset is not None else ""
+        super().__init__(f"{key}{where}: {reason}")
+        self.key, self.reason, self.offset = key, reason, offset
+
+
+class Unavailable(ElacsymError):
+    """Nothing happened; the same request may be sent again."""
+
+    code, status, retryable = "unavailable", 503, True
+    retry_after_s: float = 1.0
+
+
+class StoreUnavailable(Unavailable):
+    """The object store failed or gave no clean answer. For a mutation: it may have been applied all the same."""
+
+    code = "store_unavailable"
+
+
+class NotOwner(Unavailable):
+    """Another node has claimed the namespace's log."""
+
+    code = "not_owner"
+
+
+class DeadlineExceeded(Unavailable):
+    """The request's deadline passed before anything happened."""
+
+    code = "deadline_exceeded"
+
+
+class OutcomeUnknown(ElacsymError):
+    """A write may or may not have been committed; a retry with `idempotency_key` gives the original result once known."""
+
+    code, status, retryable = "outcome_unknown", 503, True
+
+    def __init__(self, reason: str, *, idempotency_key: str | None = None) -> None:
+        super().__init__(reason)
+        self.idempotency_key = idempotency_key
+        self.retry_after_s = 1.0
+
+
+class UnsafeStore(ElacsymError):
+    """The store lets several conditional writers win, or ignores conditions: unusable."""
+
+    code = "unsafe_store"

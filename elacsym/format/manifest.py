@@ -1,0 +1,215 @@
+"""The manifest: the only mutable object of a namespace, and the root of everything that is durable about it.
+
+A frame of kind MANIFEST around UTF-8 JSON. Invariants are checked on encode and again on decode. `generation` and `nonce`
+are inside, because an ETag may be a digest of the body and would let A-B-A pass a compare-and-swap.
+Pure transitions live in `elacsym.log.transitions`; this module only says what a manifest is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Self
+
+import orjson
+
+from elacsym.errors import CorruptObject
+from elacsym.format import frame
+from elacsym.format.digest import blake2b_128
+from elacsym.format.keys import is_valid_name
+from elacsym.types import Schema
+
+FORMAT = 1
+RING_SLOTS = 256
+KEYS_REMEMBERED = 1_024
+MANIFEST_BYTES_MAX = 4 * 2**20
+
+
+class State(StrEnum):
+    """`deleted` is a tombstone: the name may be taken again under a new incarnation."""
+
+    ACTIVE = "active"
+    SEALED = "sealed"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """One immutable file: its part name below `seg/{job}/`, its size and the blake2b-128 of its bytes."""
+
+    part: str
+    size_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeletesRef:
+    """The delete bitmap of a segment: `job` wrote it as `file`; `rows` bits are set."""
+
+    job: str
+    file: FileRef
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRef:
+    """A segment: the files below `seg/{job}/` and what of its rows is alive.
+
+    rows counts all rows, deletes included. seq_min and seq_max bound the row versions. row_sum is the row sum of the LIVE rows
+    (32 hexadecimal digits). level is the number of merges behind it.
+    """
+
+    job: str
+    rows: int
+    seq_min: int
+    seq_max: int
+    row_sum: str
+    files: tuple[FileRef, ...]
+    deletes: DeletesRef | None = None
+    level: int = 0
+
+    @property
+    def rows_live(self) -> int:
+        """Rows that are neither deleted nor overwritten."""
+        return self.rows - (self.deletes.rows if self.deletes else 0)
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all files, delete bitmap excluded."""
+        return sum(f.size_bytes for f in self.files)
+
+    def file(self, part: str) -> FileRef | None:
+        """The file of this part name, if the segment has one."""
+        return next((f for f in self.files if f.part == part), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A job under way: its output is no garbage while this stands. Anyone may remove it when it is old."""
+
+    job: str
+    kind: str
+    inputs: tuple[str, ...]
+    epoch: int
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Somebody else refers to this namespace's objects (a branch, a backup, an export)."""
+
+    holder: str
+    jobs: tuple[str, ...]
+    seq_min: int | None
+    seq_max: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedKey:
+    """The result of a folded write that carried an idempotency key."""
+
+    key: str
+    seq: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One generation of a namespace's root.
+
+    applied:     the first log slot that is not yet in segments.
+    epoch:       the highest epoch among folded slots.
+    ring:        nonce of each of the last RING_SLOTS folded slots.
+    tail_digest: blake2b-128 of the object in slot applied - 1 (empty before the first fold): the digest chain starts here.
+    keys:        the newest KEYS_REMEMBERED idempotency keys of folded writes, oldest first.
+    previous:    blake2b-128 of the encoded manifest that this one replaced (empty for the first).
+    row_sum:     of all live rows of all segments.
+    """
+
+    name: str
+    inc: str
+    nonce: str
+    state: State = State.ACTIVE
+    generation: int = 0
+    applied: int = 0
+    epoch: int = 0
+    ring: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+    tail_digest: str = ""
+    schema: Schema = field(default_factory=Schema)
+    segments: tuple[SegmentRef, ...] = ()
+    intents: tuple[Intent, ...] = ()
+    pins: tuple[Pin, ...] = ()
+    keys: tuple[FoldedKey, ...] = ()
+    rows_live: int = 0
+    row_sum: str = f"{0:032x}"
+    previous: str = ""
+    created_ms: int = 0
+
+    def check(self) -> str | None:
+        """What is wrong with this manifest, or None."""
+        jobs = [s.job for s in self.segments]
+        if not is_valid_name(self.name) or len(self.inc) != 16 or len(self.nonce) != 32:
+            return "name, incarnation or nonce has the wrong form"
+        if min(self.generation, self.applied, self.epoch, self.rows_live) < 0:
+            return "a negative counter"
+        if len(set(jobs)) != len(jobs):
+            return "a segment is listed twice"
+        if len(self.ring) > RING_SLOTS or any(not 0 <= seq < self.applied for seq in self.ring):
+            return "the ring holds a slot that is not folded"
+        if sum(s.rows_live for s in self.segments) != self.rows_live:
+            return "live rows of the segments do not add up"
+        if any(s.rows_live < 0 or s.seq_max >= self.applied for s in self.segments):
+            return "a segment is inconsistent"
+        if sum(int(s.row_sum, 16) for s in self.segments) % 2**128 != int(self.row_sum, 16):
+            return "row sums of the segments do not add up"
+        return None
+
+    def encode(self) -> bytes:
+        """The manifest as an object's bytes."""
+        wrong = self.check()
+        assert wrong is None, wrong
+        body = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        body |= {"format": FORMAT, "schema": self.schema.to_json(), "ring": [list(r) for r in sorted(self.ring.items())]}
+        return frame.encode(frame.Kind.MANIFEST, orjson.dumps(body))
+
+    @classmethod
+    def decode(cls, data: bytes, *, key: str) -> Self:
+        """The manifest in an object's bytes; `key` names it in errors. Raises CorruptObject."""
+        body = frame.decode(data, key=key, kind=frame.Kind.MANIFEST)
+        try:
+            value: dict[str, Any] = orjson.loads(body)
+            if value.pop("format") != FORMAT:
+                raise ValueError("unknown format")
+            value["state"] = State(value["state"])
+            value["schema"] = Schema.from_json(value["schema"])
+            value["ring"] = MappingProxyType({int(seq): str(nonce) for seq, nonce in value["ring"]})
+            value["segments"] = tuple(_segment(s) for s in value["segments"])
+            value["intents"] = tuple(Intent(**(i | {"inputs": tuple(i["inputs"])})) for i in value["intents"])
+            value["pins"] = tuple(Pin(**(p | {"jobs": tuple(p["jobs"])})) for p in value["pins"])
+            value["keys"] = tuple(FoldedKey(**k) for k in value["keys"])
+            manifest = cls(**value)
+            wrong = manifest.check()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CorruptObject(key, f"not a manifest: {error}") from error
+        if wrong is not None:
+            raise CorruptObject(key, wrong)
+        return manifest
+
+    def segment(self, job: str) -> SegmentRef | None:
+        """The segment that `job` wrote, if it is referenced."""
+        return next((s for s in self.segments if s.job == job), None)
+
+
+def _segment(value: dict[str, Any]) -> SegmentRef:
+    files = tuple(FileRef(**f) for f in value["files"])
+    deletes = value["deletes"]
+    if deletes is not None:
+        deletes = DeletesRef(deletes["job"], FileRef(**deletes["file"]), deletes["rows"])
+    return SegmentRef(**(value | {"files": files, "deletes": deletes}))
+
+
+def digest_of(encoded: bytes) -> str:
+    """The digest by which a manifest names the one before it."""
+    return blake2b_128(encoded)

@@ -1,0 +1,1 @@
+"""Vector, text, id indexes of one part; the tokenizers."""

@@ -1,0 +1,1 @@
+"""One namespace's log: claims, group commit, fencing, tailing."""

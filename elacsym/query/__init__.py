@@ -1,0 +1,1 @@
+"""The query languages and their execution over parts: filters, ranking, aggregation, fusion."""

@@ -1,0 +1,1 @@
+"""The object store protocol, its implementations and its wrappers."""

@@ -1,0 +1,1 @@
+"""Background work on segments: compaction, garbage collection, scrub."""
