@@ -1,0 +1,237 @@
+"""What can be asked of a server: a call is a value, the request and how to read its answer. No I/O here."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NotRequired, Required, TypedDict, TypeVar
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from elacsym.clock import new_nonce, system_random
+from elacsym.types import DocumentId
+
+T = TypeVar("T")
+VectorLike = Sequence[float] | npt.NDArray[np.floating[Any]]
+
+
+class Document(TypedDict):
+    """One document. vector: (d,) numbers, sent as little-endian float32."""
+
+    id: Required[DocumentId]
+    vector: NotRequired[VectorLike | None]
+    attributes: NotRequired[Mapping[str, Any]]
+
+
+class QueryParams(TypedDict, total=False):
+    """The body of a query, field by field as in the v1 API."""
+
+    vector: VectorLike
+    vector_weight: float
+    metric: str
+    full_text: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+    top_k: int
+    filter: Mapping[str, Any]
+    fusion: Mapping[str, Any]
+    order_by: Sequence[Sequence[str]]
+    after: str
+    aggregate: Mapping[str, Any]
+    include_vector: bool
+    include_attributes: Sequence[str]
+    consistency: str | Mapping[str, Any]
+    exact: bool
+    explain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An acknowledged write. `token`, given to a query as its consistency, makes that query see the write."""
+
+    count: int
+    seq: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One row of an answer. vector: (d,) float32 when asked for; explain: the legs' shares when asked for."""
+
+    id: DocumentId
+    score: float | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+    vector: npt.NDArray[np.float32] | None = None
+    cursor: str | None = None
+    explain: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a query; `body` is all of it as JSON values."""
+
+    results: tuple[Result, ...]
+    took_ms: float
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacePage:
+    """One page of names; `cursor` of the next page, None at the end."""
+
+    names: tuple[str, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request and how to read its answer.
+
+    gone_is_done: a 404 that follows an attempt of unknown outcome means that the attempt succeeded.
+    """
+
+    method: str
+    path: str
+    read: Callable[[Any], T]
+    body: bytes | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    is_write: bool = False
+    idempotency_key: str | None = None
+    gone_is_done: bool = False
+
+
+def _path(namespace: str, *rest: str) -> str:
+    # a dot segment would be normalised away on its way to the server
+    name = namespace.replace(".", "%2E") if namespace in {".", ".."} else quote(namespace, safe="")
+    return "/".join(("/v1/namespaces", name, *rest))
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _encode_vector(vector: VectorLike) -> str:
+    array = np.asarray(vector)
+    if array.ndim != 1:
+        raise ValueError(f"a vector has one axis, this array has shape {array.shape}")
+    return base64.b64encode(array.astype("<f4").tobytes()).decode()
+
+
+def _decode_vector(value: Any) -> npt.NDArray[np.float32] | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return np.frombuffer(base64.b64decode(value), "<f4").astype(np.float32)
+    return np.asarray(value, np.float32)
+
+
+def _encode_document(document: Document) -> dict[str, Any]:
+    encoded: dict[str, Any] = dict(document)
+    if encoded.get("vector") is not None:
+        encoded["vector"] = _encode_vector(encoded["vector"])
+    return encoded
+
+
+def encode_documents(documents: Iterable[Document]) -> bytes:
+    """The body of an upsert. A NaN attribute becomes null: JSON has no other word for it."""
+    return _encode({"documents": [_encode_document(d) for d in documents]})
+
+
+def _result(value: Mapping[str, Any]) -> Result:
+    return Result(
+        value["id"],
+        value.get("score"),
+        value.get("attributes") or {},
+        _decode_vector(value.get("vector")),
+        value.get("cursor"),
+        value.get("explain"),
+    )
+
+
+def _written(value: Mapping[str, Any]) -> Written:
+    return Written(value["count"], value["seq"], value["token"])
+
+
+def create(namespace: str, schema: Mapping[str, Any]) -> Call[bool]:
+    """`PUT /v1/namespaces/{ns}`: whether it was created."""
+    body = _encode({"schema": schema})
+    return Call("PUT", _path(namespace), lambda v: bool(v["created"]), body, is_write=True)
+
+
+def upsert(namespace: str, body: bytes, key: str | None) -> Call[Written]:
+    """`POST …/upsert` of a body that `encode_documents` made."""
+    path = _path(namespace, "upsert")
+    return Call(
+        "POST", path, _written, body, is_write=True, idempotency_key=key or new_nonce(system_random())
+    )
+
+
+def delete(
+    namespace: str, ids: Iterable[DocumentId] | None, condition: Mapping[str, Any] | None, key: str | None
+) -> Call[Written]:
+    """`POST …/delete`. Raises ValueError unless there are either ids or a filter."""
+    if (ids is None) == (condition is None):
+        raise ValueError("delete takes either ids or a filter")
+    body = _encode({"filter": condition} if ids is None else {"ids": list(ids)})
+    path = _path(namespace, "delete")
+    return Call(
+        "POST", path, _written, body, is_write=True, idempotency_key=key or new_nonce(system_random())
+    )
+
+
+def query(namespace: str, params: QueryParams) -> Call[Answer]:
+    """`POST …/query`."""
+    body: dict[str, Any] = dict(params)
+    if body.get("vector") is not None:
+        body["vector"] = _encode_vector(body["vector"])
+
+    def read(value: dict[str, Any]) -> Answer:
+        return Answer(tuple(map(_result, value.get("results", ()))), value.get("took_ms", 0), value)
+
+    return Call("POST", _path(namespace, "query"), read, _encode(body))
+
+
+def documents(
+    namespace: str, ids: Sequence[DocumentId], include_vector: bool, consistency: str | Mapping[str, Any]
+) -> Call[list[Result | None]]:
+    """`POST …/documents/get`."""
+    body = _encode({"ids": list(ids), "include_vector": include_vector, "consistency": consistency})
+
+    def read(value: Any) -> list[Result | None]:
+        found = {r.id: r for r in (_result(d) for d in value["documents"] if d is not None)}
+        return [found.get(i) for i in ids]
+
+    return Call("POST", _path(namespace, "documents", "get"), read, body)
+
+
+def namespaces(prefix: str, cursor: str | None, page_size: int) -> Call[NamespacePage]:
+    """`GET /v1/namespaces`: one page."""
+    params = {"page_size": str(page_size)}
+    params |= {"prefix": prefix} if prefix else {}
+    params |= {"cursor": cursor} if cursor else {}
+
+    def read(value: Any) -> NamespacePage:
+        return NamespacePage(tuple(n["id"] for n in value["namespaces"]), value.get("next_cursor") or None)
+
+    return Call("GET", "/v1/namespaces", read, params=params)
+
+
+def info(namespace: str) -> Call[dict[str, Any]]:
+    """`GET /v1/namespaces/{ns}`."""
+    return Call("GET", _path(namespace), dict)
+
+
+def _nothing(_: Any) -> None:
+    return None
+
+
+def delete_namespace(namespace: str) -> Call[None]:
+    """`DELETE /v1/namespaces/{ns}`."""
+    return Call("DELETE", _path(namespace), _nothing, is_write=True, gone_is_done=True)
+
+
+def health() -> Call[dict[str, Any]]:
+    """`GET /health`."""
+    return Call("GET", "/health", dict)
