@@ -35,10 +35,14 @@ class Kind(IntEnum):
     NAME = 7
 
 
-def encode(kind: Kind, body: bytes) -> bytes:
-    """The frame around `body`."""
-    header = _HEADER.pack(MAGIC, VERSION, kind, 0, len(body), crc32(body))
-    return b"".join((header, _CRC.pack(crc32(header)), body))
+def encode(kind: Kind, *parts: bytes | memoryview) -> bytes:
+    """The frame around the concatenated `parts`, which are copied once."""
+    body_crc = 0
+    for part in parts:
+        body_crc = crc32(part, body_crc)
+    length = sum(memoryview(part).nbytes for part in parts)
+    header = _HEADER.pack(MAGIC, VERSION, kind, 0, length, body_crc)
+    return b"".join((header, _CRC.pack(crc32(header)), *parts))
 
 
 def decode(data: bytes | memoryview, *, key: str, kind: Kind) -> memoryview:
@@ -59,7 +63,9 @@ def decode(data: bytes | memoryview, *, key: str, kind: Kind) -> memoryview:
     if found != kind:
         raise CorruptObject(key, f"frame kind {found} where {int(kind)} belongs", offset=5)
     if length > BODY_BYTES_MAX or length != len(view) - HEADER_BYTES:
-        raise CorruptObject(key, f"body of {len(view) - HEADER_BYTES} bytes where the header says {length}", offset=8)
+        raise CorruptObject(
+            key, f"body of {len(view) - HEADER_BYTES} bytes where the header says {length}", offset=8
+        )
     body = view[HEADER_BYTES:]
     if crc32(body) != body_crc:
         raise CorruptObject(key, "body checksum mismatch", offset=HEADER_BYTES)
