@@ -221,14 +221,16 @@ async def test_a_third_redirect_is_not_followed(call):
 
 
 async def test_a_query_reads_results_with_vectors_cursors_and_shares(call):
+    share = {"leg": "text:t", "rank": 1, "score": 9.25, "contribution": 0.5}
     rows = [
-        {"id": 3, "score": 0.5, "attributes": {"t": "x"}, "vector": [1.0, 2.0], "explain": {"legs": []}},
+        {"id": 3, "score": 0.5, "attributes": {"t": "x"}, "vector": [1.0, 2.0], "explain": [share]},
         {"id": "b", "score": None, "cursor": "c9"},
     ]
     script = Script(httpx.Response(200, json={"results": rows, "took_ms": 3, "plan": {"parts": 1}}))
     answer = await call(script, "query", "docs", vector=[1.0, 2.0], top_k=2, include_vector=True)
     first, second = answer.results
-    assert (first.id, first.score, first.attributes, first.explain) == (3, 0.5, {"t": "x"}, {"legs": []})
+    assert (first.id, first.score, first.attributes) == (3, 0.5, {"t": "x"})
+    assert [str(s) for s in first.shares] == ["text:t: rank 1, score 9.2500, gives 0.5000"]
     assert first.vector is not None
     assert first.vector.dtype == np.float32
     assert first.vector.tolist() == [1.0, 2.0]

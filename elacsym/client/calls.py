@@ -57,15 +57,29 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """What one leg gave a result: its rank there from 1, its raw score, its part of the fused score."""
+
+    leg: str
+    rank: int
+    score: float
+    contribution: float
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return f"{self.leg}: rank {self.rank}, score {self.score:.4f}, gives {self.contribution:.4f}"
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """One row of an answer. vector: (d,) float32 when asked for; explain: the legs' shares when asked for."""
+    """One row of an answer. vector: (d,) float32 when asked for; shares: when it was to be explained."""
 
     id: DocumentId
     score: float | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
     vector: npt.NDArray[np.float32] | None = None
     cursor: str | None = None
-    explain: Any = None
+    shares: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +160,7 @@ def _result(value: Mapping[str, Any]) -> Result:
         value.get("attributes") or {},
         _decode_vector(value.get("vector")),
         value.get("cursor"),
-        value.get("explain"),
+        tuple(Share(s["leg"], s["rank"], s["score"], s["contribution"]) for s in value.get("explain") or ()),
     )
 
 

@@ -108,7 +108,7 @@ def converse(policy: Policy, call: Call[T]) -> Step[T]:
         answer = yield from _follow(policy, call)
         if isinstance(answer, httpx.Response) and answer.is_success:
             return _read(call, answer)
-        error = _error_of(call, answer)
+        error = _error_of(policy, call, answer)
         if error.status == 404 and may_have_happened and call.gone_is_done:
             return call.read(None)
         may_have_happened |= isinstance(error, UnknownOutcomeError)
@@ -169,13 +169,13 @@ def _read(call: Call[T], answer: httpx.Response) -> T:
         ) from error
 
 
-def _error_of(call: Call[T], answer: httpx.Response | httpx.TransportError) -> ApiError:
+def _error_of(policy: Policy, call: Call[T], answer: httpx.Response | httpx.TransportError) -> ApiError:
     if isinstance(answer, httpx.TransportError):
         was_sent = not isinstance(answer, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
         kind: type[ApiError] = UnknownOutcomeError if call.is_write and was_sent else UnavailableError
         reason = str(answer) or type(answer).__name__
         return kind(
-            f"no answer to {call.method} {call.path}: {reason}",
+            f"no answer from {policy.base_url} to {call.method} {call.path}: {reason}",
             code="no_answer",
             status=0,
             idempotency_key=call.idempotency_key,
