@@ -1,6 +1,7 @@
 """A query as a value: legs, filter, order, aggregation, fusion. Decoders build it, the planner reads it.
 
-Field paths for error messages are those of the v1 API. Validation that needs the schema is in `elacsym.query.validate`.
+Field paths for error messages are those of the v1 API. Validation that needs the schema is in
+`elacsym.query.validate`.
 """
 
 from __future__ import annotations
@@ -121,8 +122,8 @@ class Fusion:
 class Query:
     """One query against one snapshot.
 
-    At least one of legs, order_by, aggregate. With legs, `order_by` must be empty. `after` is the cursor of the last row of
-    the page before (opaque, from `Hit.cursor`). include_attributes: None = all.
+    At least one of legs, order_by, aggregate. With legs, `order_by` must be empty. `after` is the cursor of
+    the last row of the page before (opaque, from `Hit.cursor`). include_attributes: None = all.
     """
 
     legs: tuple[Leg, ...] = ()
@@ -152,7 +153,8 @@ class LegShare:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One row of an answer. `score` is None for attribute orders; attributes that are null are left out."""
+    """One row of an answer. `score` is a float32 value, None for attribute orders; null attributes are left
+    out."""
 
     id: DocumentId
     score: float | None
@@ -163,7 +165,8 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """The answer. `aggregations` and `groups` as asked; `plan` is the explanation when asked, JSON-ready."""
+    """The answer. `aggregations` or `groups` as asked (`query.aggregate` gives their form); `plan` is the
+    explanation when asked, JSON-ready."""
 
     hits: tuple[Hit, ...] = ()
     aggregations: dict[str, Any] | None = None

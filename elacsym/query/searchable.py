@@ -1,7 +1,8 @@
 """What a query runs over: parts (segments and memtable chunks) seen through one snapshot's live rows.
 
-`elacsym.engine` implements these protocols, so imports point from engine to query. All methods but `prepare` are CPU work
-without I/O, callable from a pool thread, and safe to call concurrently; what they return is immutable.
+`elacsym.engine` implements these protocols, so imports point from engine to query. All methods but `prepare`
+are CPU work without I/O, callable from a pool thread, and safe to call concurrently; what they return is
+immutable.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Needs:
 
 
 class Part(Protocol):
-    """An immutable run of rows, numbered from 0. Every part knows every attribute of the snapshot's schema: where it
-    stores none, `column` is all null, `vectors` has no rows and `text` is an empty index."""
+    """An immutable run of rows, numbered from 0. Every part knows every attribute of the snapshot's schema:
+    where it stores none, `column` is all null, `vectors` has no rows and `text` is an empty index."""
 
     @property
     def label(self) -> str:
@@ -43,11 +44,17 @@ class Part(Protocol):
         ...
 
     async def prepare(self, needs: Needs) -> None:
-        """Fetch, verify and map what `needs` names; the only method that does I/O. Idempotent, single-flight."""
+        """Fetch, verify and map what `needs` names; the only method that does I/O. Idempotent, single-flight.
+
+        Any call, also one with empty needs, covers `ids` and `rows_of`."""
         ...
 
     def ids(self) -> IdColumn:
         """The ids in row order."""
+        ...
+
+    def rows_of(self, ids: IdColumn) -> npt.NDArray[np.int64]:
+        """(n,) int64: the row of each id, -1 where the part has none; ids inside one part are unique."""
         ...
 
     def column(self, name: str) -> Any:

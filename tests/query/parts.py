@@ -1,0 +1,178 @@
+"""Parts in memory over real indexes, snapshots made of them, and documents to fill them with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import strategies as st
+
+from elacsym.index.ids import IdColumn, IdIndex
+from elacsym.index.text import TextIndex
+from elacsym.index.vector import VectorColumn
+from elacsym.query.searchable import Needs, PartView, SearchSnapshot
+from elacsym.types import Attribute, AttributeType, FullText, Metric, Scalar, Schema
+
+DIMENSIONS = 3
+ARROW = {
+    Scalar.STRING: pa.string(),
+    Scalar.INT: pa.int64(),
+    Scalar.UINT: pa.uint64(),
+    Scalar.FLOAT: pa.float64(),
+    Scalar.BOOL: pa.bool_(),
+}
+
+
+def schema_of(*, id_type="uint", metric=Metric.L2, **attributes: str | Attribute) -> Schema:
+    """A schema of attributes given as type texts or whole."""
+    return Schema(
+        id_type,
+        metric,
+        MappingProxyType(
+            {
+                name: given if isinstance(given, Attribute) else Attribute(AttributeType.parse(given))
+                for name, given in attributes.items()
+            }
+        ),
+    )
+
+
+SCHEMA = schema_of(
+    vector=f"[{DIMENSIONS}]f32",
+    title=Attribute(AttributeType.parse("string"), full_text=FullText()),
+    body=Attribute(AttributeType.parse("string"), full_text=FullText(stemming=True, remove_stopwords=True)),
+    category="string",
+    year="int",
+    size="uint",
+    price="float",
+    is_open="bool",
+    tags="[]string",
+    marks="[]int",
+    secret=Attribute(AttributeType.parse("string"), filterable=False),
+)
+
+Document = dict[str, Any]
+
+
+class MemoryPart:
+    """A part of documents (`id` and attributes; a missing one is null), which insists on being prepared."""
+
+    def __init__(self, schema: Schema, documents: Sequence[Document], label: str = "memory") -> None:
+        self.label = label
+        self.rows = len(documents)
+        self.prepared: list[Needs] = []
+        self._ids = IdColumn.of(schema.id_type or "uint", [d["id"] for d in documents])
+        self._index = IdIndex.build(self._ids)
+        self._columns: dict[str, Any] = {}
+        self._vectors: dict[str, VectorColumn] = {}
+        self._texts: dict[str, TextIndex] = {}
+        for name, attribute in schema.attributes.items():
+            values = [d.get(name) for d in documents]
+            if attribute.type.is_vector:
+                rows = np.array([i for i, v in enumerate(values) if v is not None], np.int64)
+                matrix = np.array([values[i] for i in rows], np.float32)
+                matrix = matrix.reshape(len(rows), attribute.type.dimensions)
+                self._vectors[name] = VectorColumn.of(matrix, rows, self.rows)
+                continue
+            arrow = ARROW[attribute.type.scalar]
+            self._columns[name] = pa.array(values, pa.list_(arrow) if attribute.type.is_array else arrow)
+            if attribute.full_text is not None:
+                self._texts[name] = TextIndex.build(self._columns[name], attribute.full_text)
+
+    async def prepare(self, needs: Needs) -> None:
+        self.prepared.append(needs)
+
+    def ids(self) -> IdColumn:
+        assert self.prepared, "not prepared"
+        return self._ids
+
+    def rows_of(self, ids: IdColumn):
+        assert self.prepared, "not prepared"
+        return self._index.rows_of(ids)
+
+    def column(self, name: str):
+        assert any(name in needs.columns for needs in self.prepared), f"column {name} was not prepared"
+        return self._columns[name]
+
+    def vectors(self, name: str) -> VectorColumn:
+        assert any(name in needs.vectors for needs in self.prepared), f"vectors {name} were not prepared"
+        return self._vectors[name]
+
+    def text(self, name: str) -> TextIndex:
+        assert any(name in needs.texts for needs in self.prepared), f"text {name} was not prepared"
+        return self._texts[name]
+
+
+def prepared_part(schema: Schema, documents: Sequence[Document]) -> MemoryPart:
+    """A part that everything was prepared for."""
+    part = MemoryPart(schema, documents)
+    part.prepared.append(
+        Needs(frozenset(schema.attributes), frozenset(schema.attributes), frozenset(schema.attributes))
+    )
+    return part
+
+
+def snapshot_of(
+    schema: Schema, *parts: Sequence[Document], dead: Sequence[Sequence[Document]] | None = None
+) -> SearchSnapshot:
+    """A snapshot with one part for each list of documents, followed in the part by its dead rows if any."""
+    views = []
+    for number, documents in enumerate(parts):
+        gone = list(dead[number]) if dead else []
+        alive = np.array([True] * len(documents) + [False] * len(gone), np.bool_)
+        alive.flags.writeable = False
+        views.append(PartView(MemoryPart(schema, [*documents, *gone], f"part{number}"), alive))
+    return SearchSnapshot(schema, tuple(views), inc="0" * 16, generation=1, tail=1)
+
+
+def views(schema: Schema, documents: Sequence[Document], seed: int) -> list[SearchSnapshot]:
+    """The same live documents as one part, and spread over several in another order among dead rows."""
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(2, 5))
+    spread: list[list[Document]] = [[] for _ in range(count)]
+    for index in rng.permutation(len(documents)):
+        spread[int(rng.integers(count))].append(documents[index])
+    # a dead row is an older version of a row that lives in another part
+    dead = [
+        [
+            {**d, "title": "dead apple apple", "year": -7}
+            for other in spread
+            if other is not own
+            for d in other[:2]
+        ]
+        for own in spread
+    ]
+    return [snapshot_of(schema, documents), snapshot_of(schema, *spread, dead=dead)]
+
+
+_words = st.sampled_from(["apple", "bread", "cider", "dates", "eggs"])
+_texts = st.lists(_words, max_size=6).map(" ".join)
+_floats = st.sampled_from([0.0, -0.0, 0.5, 1.0, -1.5, 1e16, 2.0**53, 0.1, 1e-310, -1e300])
+
+
+_ids = st.integers(0, 2**64 - 1)
+
+
+def documents_of(ids=_ids) -> st.SearchStrategy[list[Document]]:
+    """Lists of documents for SCHEMA with distinct ids, many ties and many nulls."""
+    document = st.fixed_dictionaries(
+        {"id": ids},
+        optional={
+            "vector": st.lists(
+                st.sampled_from([0.0, 0.5, 1.0, -1.0]), min_size=DIMENSIONS, max_size=DIMENSIONS
+            ),
+            "title": _texts,
+            "body": _texts,
+            "category": st.sampled_from(["", "a", "b", "é", "z", "😀"]),
+            "year": st.sampled_from([-(2**63), -1, 0, 1, 2**53, 2**53 + 1, 2**63 - 1]),
+            "size": st.sampled_from([0, 1, 2**53 + 1, 2**63, 2**64 - 1]),
+            "price": _floats,
+            "is_open": st.booleans(),
+            "tags": st.lists(st.sampled_from(["x", "y", "z"]), max_size=3),
+            "marks": st.lists(st.integers(-2, 2), max_size=3),
+        },
+    )
+    return st.lists(document, max_size=12, unique_by=lambda d: d["id"])

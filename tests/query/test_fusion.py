@@ -1,0 +1,103 @@
+"""Fusion against a spelled-out definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elacsym.query.ast import Fusion
+from elacsym.query.fusion import RankedLeg, fuse, rrf_weights
+
+WEIGHTS = st.sampled_from([0.0, 0.2, 0.5, 1.0, 3.0])
+
+
+@st.composite
+def ranked_legs(draw):
+    ids = draw(st.lists(st.integers(0, 12), unique=True, max_size=8))
+    values = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 7.5])
+    scores = draw(st.lists(values, min_size=len(ids), max_size=len(ids)))
+    is_distance = draw(st.booleans())
+    pairs = sorted(zip(ids, scores, strict=True), key=lambda p: (p[1] if is_distance else -p[1], p[0]))
+    return RankedLeg(
+        draw(st.sampled_from(["a", "b"])),
+        [i for i, _ in pairs],
+        np.array([s for _, s in pairs], np.float32),
+        draw(WEIGHTS),
+        is_distance,
+    )
+
+
+def naive(legs, fusion):
+    given_by_id: dict[int, list[float]] = {}
+    for leg in legs:
+        goodness = [1.0 - s if leg.is_distance else s for s in leg.scores.tolist()]
+        for rank, (document, good) in enumerate(zip(leg.ids, goodness, strict=True), 1):
+            low, high = min(goodness), max(goodness)
+            normal = 1.0 if low == high else (good - low) / (high - low)
+            share = leg.weight / (fusion.k + rank) if fusion.method == "rrf" else leg.weight * normal
+            given_by_id.setdefault(document, []).append(share)
+    combine = max if fusion.method == "max" else sum
+    return {document: combine(shares) for document, shares in given_by_id.items()}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(ranked_legs(), max_size=4),
+    st.builds(
+        Fusion, method=st.sampled_from(["rrf", "weighted", "max"]), k=st.sampled_from([0.5, 1.0, 60.0])
+    ),
+    st.integers(1, 20),
+)
+def test_fused_scores_are_as_defined_and_ties_go_to_the_smaller_id(legs, fusion, top_k):
+    expected = naive(legs, fusion)
+    fused = fuse(legs, fusion, top_k)
+    assert len(fused) == min(top_k, len(expected))
+    for row in fused:
+        assert row.score == pytest.approx(expected[row.id], rel=1e-6)
+        assert row.score == float(np.float32(row.score))
+    everything = fuse(legs, fusion, 100)
+    assert everything[:top_k] == fused
+    assert [f.id for f in everything] == [f.id for f in sorted(everything, key=lambda f: (-f.score, f.id))]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(ranked_legs(), max_size=4), st.sampled_from(["rrf", "weighted", "max"]))
+def test_the_order_of_the_legs_and_empty_legs_make_no_difference(legs, method):
+    empty = RankedLeg("empty", [], np.empty(0, np.float32), 1.0, True)
+    one = fuse(legs, Fusion(method), 100)
+    other = fuse([*reversed(legs), empty], Fusion(method), 100)
+    assert [(f.id, f.score) for f in one] == [(f.id, f.score) for f in other]
+
+
+def test_equal_shares_give_the_classic_reciprocal_rank_fusion():
+    weights = rrf_weights([0.5, 0.5])
+    assert weights == (1.0, 1.0)
+    vector = RankedLeg("vector", [1, 2], np.array([0.1, 0.2], np.float32), weights[0], True)
+    text = RankedLeg("text", [3, 1], np.array([9.0, 4.0], np.float32), weights[1])
+    best = fuse([vector, text], Fusion(), 1)[0]
+    assert best.id == 1
+    assert round(best.score, 4) == 0.0325
+
+
+def test_shares_are_scaled_to_a_mean_of_one_and_keep_their_proportions():
+    assert rrf_weights([0.8, 0.2]) == pytest.approx((1.6, 0.4))
+    assert rrf_weights([0.0, 0.0]) == (0.0, 0.0)
+    assert rrf_weights([]) == ()
+
+
+def test_shares_explain_rank_raw_score_and_contribution_of_each_leg():
+    vector = RankedLeg("vector", [1, 2], np.array([0.25, 0.75], np.float32), 0.5, True)
+    text = RankedLeg("text", [2], np.array([4.0], np.float32), 0.5)
+    fused = {f.id: f.shares for f in fuse([vector, text], Fusion("weighted"), 10)}
+    assert [(s.leg, s.rank, s.score, s.contribution) for s in fused[1]] == [("vector", 1, 0.25, 0.5)]
+    assert [(s.leg, s.rank, s.score, s.contribution) for s in fused[2]] == [
+        ("vector", 2, 0.75, 0.0),
+        ("text", 1, 4.0, 0.5),
+    ]
+
+
+def test_scores_that_overflowed_to_infinity_still_give_finite_fusions():
+    leg = RankedLeg("vector", [1, 2, 3], np.array([np.inf, 1.0, -np.inf], np.float32))
+    assert [(f.id, f.score) for f in fuse([leg], Fusion("max"), 3)] == [(1, 1.0), (2, 0.5), (3, 0.0)]
