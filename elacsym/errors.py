@@ -15,10 +15,10 @@
     │   ├── NotOwner                another node writes this namespace
     │   └── DeadlineExceeded
     ├── OutcomeUnknown         503  a write may or may not have happened
-    └── UnsafeStore            at start: the store does not honour conditional writes
+    └── UnsafeStore            at start: the store ignores conditional writes
 
-The three outcomes of a write are three types: rejected (any 4xx, Unavailable), committed (a return value), unknown
-(OutcomeUnknown). Messages are lower case, no full stop, and name the object and the values that disagree.
+The three outcomes of a write are three types: rejected (any 4xx, Unavailable), committed (a return value),
+unknown (OutcomeUnknown). Messages are lower case, no full stop, and name the object and the values that disagree.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ class Unavailable(ElacsymError):
 
 
 class StoreUnavailable(Unavailable):
-    """The object store failed or gave no clean answer. For a mutation: it may have been applied all the same."""
+    """The object store failed or gave no clean answer. For a mutation: it may have been applied all the
+    same."""
 
     code = "store_unavailable"
 
@@ -129,7 +130,8 @@ class DeadlineExceeded(Unavailable):
 
 
 class OutcomeUnknown(ElacsymError):
-    """A write may or may not have been committed; a retry with `idempotency_key` gives the original result once known."""
+    """A write may or may not have been committed; a retry with `idempotency_key` gives the original result
+    once known."""
 
     code, status, retryable = "outcome_unknown", 503, True
 

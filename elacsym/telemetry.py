@@ -13,13 +13,34 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 REGISTRY = CollectorRegistry()
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
 
-_LATENCY_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_LATENCY_S = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
 
 HTTP_REQUESTS = Counter(
     "elacsym_http_requests", "Requests by route and status", ["method", "route", "status"], registry=REGISTRY
 )
 HTTP_SECONDS = Histogram(
-    "elacsym_http_request_seconds", "Time from request to answer", ["route"], buckets=_LATENCY_S, registry=REGISTRY
+    "elacsym_http_request_seconds",
+    "Time from request to answer",
+    ["route"],
+    buckets=_LATENCY_S,
+    registry=REGISTRY,
 )
 HTTP_IN_FLIGHT_BYTES = Gauge("elacsym_http_body_bytes_in_flight", "Request bodies held", registry=REGISTRY)
 
@@ -30,35 +51,60 @@ COMMIT_SECONDS = Histogram(
     "elacsym_commit_seconds", "Time from the PUT to the proof", buckets=_LATENCY_S, registry=REGISTRY
 )
 COMMIT_REQUESTS = Histogram(
-    "elacsym_commit_requests", "Requests per commit", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024), registry=REGISTRY
+    "elacsym_commit_requests",
+    "Requests per commit",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
+    registry=REGISTRY,
 )
 CLAIMS = Counter("elacsym_claims", "Claims of a log by outcome: won, lost", ["outcome"], registry=REGISTRY)
-STEP_DOWNS = Counter("elacsym_step_downs", "Times a writer gave up a log, by reason", ["reason"], registry=REGISTRY)
-BACK_PRESSURE = Counter("elacsym_back_pressure", "Writes refused with 429, by reason", ["reason"], registry=REGISTRY)
-UNINDEXED_BYTES = Gauge("elacsym_unindexed_bytes", "Log bytes not yet folded, all open namespaces", registry=REGISTRY)
+STEP_DOWNS = Counter(
+    "elacsym_step_downs", "Times a writer gave up a log, by reason", ["reason"], registry=REGISTRY
+)
+BACK_PRESSURE = Counter(
+    "elacsym_back_pressure", "Writes refused with 429, by reason", ["reason"], registry=REGISTRY
+)
+UNINDEXED_BYTES = Gauge(
+    "elacsym_unindexed_bytes", "Log bytes not yet folded, all open namespaces", registry=REGISTRY
+)
 
 STORE_OPERATIONS = Counter(
-    "elacsym_store_operations", "Object store requests by outcome", ["operation", "outcome"], registry=REGISTRY
+    "elacsym_store_operations",
+    "Object store requests by outcome",
+    ["operation", "outcome"],
+    registry=REGISTRY,
 )
 STORE_SECONDS = Histogram(
     "elacsym_store_seconds", "Object store request time", ["operation"], buckets=_LATENCY_S, registry=REGISTRY
 )
-STORE_BYTES = Counter("elacsym_store_bytes", "Object store bytes by direction: in, out", ["direction"], registry=REGISTRY)
-RETRIES = Counter("elacsym_retries", "Repeated attempts by what is repeated", ["operation"], registry=REGISTRY)
+STORE_BYTES = Counter(
+    "elacsym_store_bytes", "Object store bytes by direction: in, out", ["direction"], registry=REGISTRY
+)
+RETRIES = Counter(
+    "elacsym_retries", "Repeated attempts by what is repeated", ["operation"], registry=REGISTRY
+)
 
 CACHE_REQUESTS = Counter(
-    "elacsym_cache_requests", "Cache look-ups by tier (memory, disk) and outcome (hit, miss, corrupt)",
-    ["tier", "outcome"], registry=REGISTRY,
+    "elacsym_cache_requests",
+    "Cache look-ups by tier (memory, disk) and outcome (hit, miss, corrupt)",
+    ["tier", "outcome"],
+    registry=REGISTRY,
 )
 CACHE_BYTES = Gauge("elacsym_cache_bytes", "Bytes held by tier", ["tier"], registry=REGISTRY)
 CACHE_EVICTIONS = Counter("elacsym_cache_evictions", "Evicted entries by tier", ["tier"], registry=REGISTRY)
 
-QUERIES = Counter("elacsym_queries", "Queries by kind: vector, text, hybrid, order, aggregate", ["kind"], registry=REGISTRY)
+QUERIES = Counter(
+    "elacsym_queries", "Queries by kind: vector, text, hybrid, order, aggregate", ["kind"], registry=REGISTRY
+)
 OPEN_NAMESPACES = Gauge("elacsym_open_namespaces", "Namespaces held in memory", registry=REGISTRY)
 UPKEEP_RUNS = Counter(
-    "elacsym_upkeep_runs", "Background jobs by kind (fold, compact, collect) and outcome", ["job", "outcome"], registry=REGISTRY
+    "elacsym_upkeep_runs",
+    "Background jobs by kind (fold, compact, collect) and outcome",
+    ["job", "outcome"],
+    registry=REGISTRY,
 )
-UPKEEP_SECONDS = Histogram("elacsym_upkeep_seconds", "Background job time", ["job"], buckets=_LATENCY_S, registry=REGISTRY)
+UPKEEP_SECONDS = Histogram(
+    "elacsym_upkeep_seconds", "Background job time", ["job"], buckets=_LATENCY_S, registry=REGISTRY
+)
 
 
 def exposition() -> bytes:

@@ -13,6 +13,7 @@ DocumentId = int | str
 IdType = Literal["uint", "string"]
 
 ID = "id"
+VECTOR = "vector"
 DIMENSIONS_MAX = 10_752
 ATTRIBUTES_MAX = 1_024
 VECTOR_ATTRIBUTES_MAX = 8

@@ -32,7 +32,9 @@ def _mix(values: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
         return z ^ (z >> np.uint64(31))
 
 
-def _id_lanes(ids: npt.NDArray[np.uint64] | Sequence[str]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+def _id_lanes(
+    ids: npt.NDArray[np.uint64] | Sequence[str],
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     if isinstance(ids, np.ndarray):
         return _mix(ids, 0x9E3779B97F4A7C15), _mix(ids, 0xD1B54A32D192ED03)
     joined = b"".join(hashlib.blake2b(i.encode(), digest_size=16).digest() for i in ids)
@@ -45,7 +47,8 @@ def row_sum(ids: npt.NDArray[np.uint64] | Sequence[str], versions: npt.NDArray[n
 
     ids:      (n,) uint64, or n strings.
     versions: (n,) uint64, the sequence number of the write that made each row.
-    Sums of disjoint sets add up (mod 2^128), and a removed row can be subtracted: compaction and folding conserve the sum.
+    Sums of disjoint sets add up (mod 2^128), and a removed row can be subtracted: compaction and folding
+    conserve the sum.
     """
     low, high = _id_lanes(ids)
     with np.errstate(over="ignore"):

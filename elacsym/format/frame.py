@@ -48,7 +48,8 @@ def encode(kind: Kind, *parts: bytes | memoryview) -> bytes:
 def decode(data: bytes | memoryview, *, key: str, kind: Kind) -> memoryview:
     """The body of the frame of this `kind` that fills `data`; `key` names the object in errors.
 
-    Raises CorruptObject and nothing else: short or surplus bytes, wrong magic, version or kind, a failed checksum.
+    Raises CorruptObject and nothing else: short or surplus bytes, wrong magic, version or kind, a failed
+    checksum.
     """
     view = memoryview(data)
     if len(view) < HEADER_BYTES:

@@ -3,14 +3,15 @@
     cluster.json                              format version and bucket id
     nodes/{node}.json                         heartbeat of a node
     names/{name}                              listing hint, verified against the manifest
+    dropped/{name}                            a deleted namespace whose data may not be collected yet
     ns/{hh}/{name}/manifest                   the only mutable object of a namespace
     ns/{hh}/{name}/{inc}/wal/{seq:020d}       one commit
     ns/{hh}/{name}/{inc}/seg/{job}/{part}     files of one segment, and delete bitmaps
 
-Names are escaped, because `.` and `..` are legal names and some file systems fold case: letters are lowered, '.' becomes
-'!', and a name with capitals gets the suffix '.' + the bit mask of their positions in hexadecimal ("Docs" -> "docs.1").
-At most 161 characters, which every file system takes as one path segment; percent-encoding would need 384.
-`hh` is the first byte of the name's hash: it spreads the request rate.
+Names are escaped, because `.` and `..` are legal names and some file systems fold case: letters are lowered,
+'.' becomes '!', and a name with capitals gets the suffix '.' + the bit mask of their positions in hexadecimal
+("Docs" -> "docs.1"). At most 161 characters, which every file system takes as one path segment;
+percent-encoding would need 384. `hh` is the first byte of the name's hash: it spreads the request rate.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _ESCAPED = re.compile(r"([a-z0-9\-_!]{1,128})(?:\.([0-9a-f]{1,32}))?")
 
 CLUSTER = "cluster.json"
 NAMES_PREFIX = "names/"
+DROPPED_PREFIX = "dropped/"
 
 
 def is_valid_name(name: str) -> bool:
@@ -55,6 +57,16 @@ def name_hint(name: str) -> str:
 def name_of_hint(key: str) -> str | None:
     """The namespace that a listing hint stands for, or None for any other key."""
     return decode_name(key.removeprefix(NAMES_PREFIX)) if key.startswith(NAMES_PREFIX) else None
+
+
+def dropped_hint(name: str) -> str:
+    """The key that reminds collectors of a deleted namespace."""
+    return DROPPED_PREFIX + encode_name(name)
+
+
+def name_of_dropped(key: str) -> str | None:
+    """The namespace that such a key stands for, or None for any other key."""
+    return decode_name(key.removeprefix(DROPPED_PREFIX)) if key.startswith(DROPPED_PREFIX) else None
 
 
 def node(node_id: str) -> str:

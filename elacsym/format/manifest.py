@@ -1,8 +1,9 @@
 """The manifest: the only mutable object of a namespace, and the root of everything that is durable about it.
 
-A frame of kind MANIFEST around UTF-8 JSON. Invariants are checked on encode and again on decode. `generation` and `nonce`
-are inside, because an ETag may be a digest of the body and would let A-B-A pass a compare-and-swap.
-Pure transitions live in `elacsym.log.transitions`; this module only says what a manifest is.
+A frame of kind MANIFEST around UTF-8 JSON. Invariants are checked on encode and again on decode. `generation`
+and `nonce` are inside, because an ETag may be a digest of the body and would let A-B-A pass a
+compare-and-swap. Pure transitions live in `elacsym.log.transitions`; this module only says what a manifest
+is.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class DeletesRef:
 class SegmentRef:
     """A segment: the files below `seg/{job}/` and what of its rows is alive.
 
-    rows counts all rows, deletes included. seq_min and seq_max bound the row versions. row_sum is the row sum of the LIVE rows
-    (32 hexadecimal digits). level is the number of merges behind it.
+    rows counts all rows, deletes included. seq_min and seq_max bound the row versions. row_sum is the row sum
+    of the LIVE rows (32 hexadecimal digits). level is the number of merges behind it.
     """
 
     job: str
@@ -122,7 +123,8 @@ class Manifest:
     applied:     the first log slot that is not yet in segments.
     epoch:       the highest epoch among folded slots.
     ring:        nonce of each of the last RING_SLOTS folded slots.
-    tail_digest: blake2b-128 of the object in slot applied - 1 (empty before the first fold): the digest chain starts here.
+    tail_digest: blake2b-128 of the object in slot applied - 1 (empty before the first fold): the digest chain
+    starts here.
     keys:        the newest KEYS_REMEMBERED idempotency keys of folded writes, oldest first.
     previous:    blake2b-128 of the encoded manifest that this one replaced (empty for the first).
     row_sum:     of all live rows of all segments.
@@ -171,7 +173,11 @@ class Manifest:
         wrong = self.check()
         assert wrong is None, wrong
         body = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        body |= {"format": FORMAT, "schema": self.schema.to_json(), "ring": [list(r) for r in sorted(self.ring.items())]}
+        body |= {
+            "format": FORMAT,
+            "schema": self.schema.to_json(),
+            "ring": [list(r) for r in sorted(self.ring.items())],
+        }
         return frame.encode(frame.Kind.MANIFEST, orjson.dumps(body))
 
     @classmethod

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from elacsym.clock import Clock, new_nonce
-from elacsym.errors import InvalidRequest
+from elacsym.errors import InvalidRequest, NamespaceNotFound
 from elacsym.format import frame, keys
 from elacsym.format.manifest import Manifest, State
 from elacsym.log import transitions
@@ -66,6 +66,11 @@ async def delete(
     """
     check_name(name)
     file = ManifestFile(store, name, rng, settings)
+    loaded = await file.load()
+    if loaded is None or loaded.manifest.state is State.DELETED:
+        raise NamespaceNotFound(name)
+    # before the tombstone: a crash between the two must not leave data that no collector is reminded of
+    await store.put_if_absent(keys.dropped_hint(name), frame.encode(frame.Kind.NAME, name.encode()))
     tombstone = (await file.update(transitions.tombstone)).manifest
     await store.delete(keys.name_hint(name))
     again = await file.load()

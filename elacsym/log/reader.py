@@ -31,8 +31,6 @@ from elacsym.store.base import UNCHANGED, Etag, ObjectStore, StoredObject, Uncha
 from elacsym.telemetry import RETRIES, UNINDEXED_BYTES
 
 _ROUNDS_MAX = 1_000
-_WIDTHS_WARM = (1, 8, 32, 128, 512)
-_WIDTHS_COLD = (32, 128, 512)
 
 
 class LogConsumer(Protocol):
@@ -271,7 +269,7 @@ class LogReader:
         raise Unavailable(f"namespace '{self.name}': the log moves faster than it can be read")
 
     def _widths(self) -> Iterator[int]:
-        widths = _WIDTHS_COLD if self._proven_s is None else _WIDTHS_WARM
+        widths = self._settings.probes_cold if self._proven_s is None else self._settings.probes_warm
         return chain(widths, repeat(widths[-1]))
 
     async def _load(self) -> None:
@@ -291,12 +289,16 @@ class LogReader:
         self, start: int, width: int, etag: Etag, *, in_order: bool
     ) -> tuple[list[StoredObject | None], Loaded | Unchanged | None]:
         inc = self._known.manifest.inc
-        probes = [self._store.get(self.keys.wal(inc, seq)) for seq in range(start, start + width)]
+        probes = asyncio.gather(
+            *(self._store.get(self.keys.wal(inc, seq)) for seq in range(start, start + width)),
+            return_exceptions=True,
+        )
         if in_order:
-            found = list(await asyncio.gather(*probes))
-            return found, await self.file.load_if_changed(etag)
-        manifest, together = await asyncio.gather(self.file.load_if_changed(etag), asyncio.gather(*probes))
-        return list(together), manifest
+            slots = await probes
+            manifest = await self.file.load_if_changed(etag)
+        else:
+            manifest, slots = await asyncio.gather(self.file.load_if_changed(etag), probes)
+        return _answered(slots), manifest
 
     def _is_slow(self, elapsed_s: float) -> bool:
         """Whether a collector may have removed a slot between the two halves of a round."""
@@ -381,3 +383,15 @@ class LogReader:
     def _pause_s(self, attempt: int) -> float:
         settings = self._settings
         return full_jitter_s(self._rng, attempt, base_s=settings.retry_base_s, cap_s=settings.retry_cap_s)
+
+
+def _answered(slots: Sequence[StoredObject | BaseException | None]) -> list[StoredObject | None]:
+    """The slots before the first failed request; if that is the first one, its error is raised."""
+    found: list[StoredObject | None] = []
+    for slot in slots:
+        if isinstance(slot, BaseException):
+            if not found or not isinstance(slot, StoreUnavailable):
+                raise slot
+            break
+        found.append(slot)
+    return found

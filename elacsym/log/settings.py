@@ -10,6 +10,7 @@ class LogSettings:
     """Every bound of the log in one place.
 
     gc_grace_s:         how long collectors keep what they found unreferenced; readers rely on half of it.
+    probes_warm, probes_cold: how many slots the rounds of a check ask for, one after the other; the last repeats.
     refresh_s:          age from which an eventual read starts a check behind its back.
     entry_bytes_max, entry_requests_max: where a group commit is cut; a larger single request is an entry of
         its own.
@@ -25,6 +26,8 @@ class LogSettings:
     """
 
     gc_grace_s: float = 900.0
+    probes_warm: tuple[int, ...] = (1, 8, 32, 128, 512)
+    probes_cold: tuple[int, ...] = (32, 128, 512)
     refresh_s: float = 1.0
     entry_bytes_max: int = 8 * 2**20
     entry_requests_max: int = 1_024

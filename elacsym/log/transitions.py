@@ -157,12 +157,7 @@ def replace_segments(
     found = [s for s in manifest.segments if s.job in set(inputs)]
     if len(found) != len(set(inputs)):
         raise TransitionRefused(f"job {job} replaces segments that are gone")
-    sums = [add_sums(*(int(s.row_sum, 16) for s in part)) for part in (found, outputs)]
-    rows = [sum(s.rows_live for s in part) for part in (found, outputs)]
-    if sums[0] != sums[1] or rows[0] != rows[1]:
-        raise TransitionRefused(
-            f"job {job}: {rows[0]} live rows of sum {sums[0]:032x} became {rows[1]} of {sums[1]:032x}"
-        )
+    _require_conserved(job, found, outputs)
     place = manifest.segments.index(found[0]) if found else len(manifest.segments)
     rest = [s for s in manifest.segments if s not in found]
     merged = (*rest[:place], *outputs, *rest[place:])
@@ -215,6 +210,15 @@ def _require_active(manifest: Manifest) -> None:
 def _require_intent(manifest: Manifest, job: str) -> None:
     if all(i.job != job for i in manifest.intents):
         raise TransitionRefused(f"the intent of job {job} is gone")
+
+
+def _require_conserved(job: str, inputs: Sequence[SegmentRef], outputs: Sequence[SegmentRef]) -> None:
+    before, after = (
+        (sum(s.rows_live for s in part), add_sums(*(int(s.row_sum, 16) for s in part)))
+        for part in (inputs, outputs)
+    )
+    if before != after:
+        raise TransitionRefused(f"job {job}: live rows and row sum {before} became {after}")
 
 
 def _without(manifest: Manifest, job: str) -> tuple[Intent, ...]:

@@ -1,0 +1,137 @@
+"""Folding: the rows of the log's tail become a segment, what the tail deleted becomes delete bitmaps, in one
+manifest swap.
+
+The job announces itself by an intent, uploads under its own folder, and commits by compare-and-swap. Segments
+that a merge replaced meanwhile are found by the refused swap; the delete bitmaps are then computed again for
+the segments that stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from elacsym.engine import rows as rows_module
+from elacsym.engine.job import COMMIT_ATTEMPTS, announce, deletes_change, new_job, withdraw, write_segment
+from elacsym.engine.memtable import ChunkView
+from elacsym.engine.namespace import Namespace
+from elacsym.engine.rows import Selection
+from elacsym.engine.view import SegmentState
+from elacsym.format.manifest import Intent, Manifest, SegmentRef
+from elacsym.index.ids import IdColumn
+from elacsym.log import transitions
+from elacsym.log.tail import SlotRecord
+from elacsym.log.transitions import DeletesChange, TransitionRefused
+from elacsym.query.searchable import Needs
+from elacsym.types import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class _Capture:
+    """The tail as the job found it: everything below is immutable."""
+
+    manifest: Manifest
+    slots: tuple[SlotRecord, ...]
+    views: Sequence[ChunkView]
+    touched: IdColumn | None
+    schema: Schema
+
+
+async def fold(namespace: Namespace) -> bool:
+    """Fold the whole tail of an open namespace; False if there was nothing to fold.
+
+    Raises TransitionRefused when another node folded first, StoreUnavailable, CorruptObject; nothing is lost
+    then, the tail stays where it is.
+    """
+    async with namespace.upkeep:
+        await namespace.view.snapshot()
+        capture = _captured(namespace)
+        if capture is None:
+            return False
+        job = new_job(namespace, capture.slots[-1].seq)
+        await announce(namespace, Intent(job, "fold", (), capture.manifest.epoch, namespace.services.node_id))
+        try:
+            segments = await _written_segment(namespace, job, capture)
+            await _commit(namespace, job, capture, segments)
+        except BaseException:
+            await withdraw(namespace, job)
+            raise
+        return True
+
+
+def _captured(namespace: Namespace) -> _Capture | None:
+    manifest, slots = namespace.reader.manifest, tuple(namespace.reader.slots)
+    if not slots:
+        return None
+    view = namespace.view
+    touched = [t.ids for t in view.memtable.touched]
+    return _Capture(
+        manifest, slots, view.memtable.views(), IdColumn.concat(touched) if touched else None, view.schema
+    )
+
+
+async def _written_segment(namespace: Namespace, job: str, capture: _Capture) -> tuple[SegmentRef, ...]:
+    selections = [
+        Selection(view.part, np.flatnonzero(view.alive)) for view in capture.views if view.alive.any()
+    ]
+    if not selections:
+        return ()
+    needs = rows_module.needs_of(capture.schema)
+    for selection in selections:
+        await selection.source.prepare(needs)
+    rows = await namespace.services.compute.run(rows_module.gathered, selections, capture.schema)
+    return (await write_segment(namespace, job, rows, level=0),)
+
+
+async def _commit(
+    namespace: Namespace, job: str, capture: _Capture, segments: tuple[SegmentRef, ...]
+) -> None:
+    for attempt in range(COMMIT_ATTEMPTS):
+        manifest = namespace.reader.manifest
+        states = namespace.view.segments
+        deletes = await _deletes(namespace, job, capture, states, attempt)
+
+        def transition(
+            current: Manifest, deletes: dict[str, DeletesChange] = deletes, base: Manifest = manifest
+        ) -> Manifest:
+            after = transitions.fold(
+                current, capture.slots, job=job, segments=segments, deletes=deletes, schema=capture.schema
+            )
+            if after is not current and current.segments != base.segments:
+                raise TransitionRefused("segments were replaced while their delete bitmaps were computed")
+            return after
+
+        try:
+            loaded = await namespace.reader.file.update(transition)
+        except TransitionRefused:
+            if attempt == COMMIT_ATTEMPTS - 1:
+                raise
+            await namespace.reader.check()
+            if namespace.reader.manifest.applied != capture.manifest.applied:
+                raise
+        else:
+            namespace.reader.adopt(loaded.manifest, loaded.etag)
+            return
+
+
+async def _deletes(
+    namespace: Namespace, job: str, capture: _Capture, states: Sequence[SegmentState], attempt: int
+) -> dict[str, DeletesChange]:
+    """The new delete bitmaps of the segments in which the tail touched live rows, uploaded."""
+    if capture.touched is None:
+        return {}
+    changes: dict[str, DeletesChange] = {}
+    for state in states:
+        part = state.part
+        await part.prepare(Needs())
+        dead = await part.dead(state.ref.deletes)
+        found = await namespace.services.compute.run(part.rows_of, capture.touched)
+        newly = np.unique(found[found >= 0])
+        newly = newly[~dead[newly]]
+        if len(newly):
+            changes[state.ref.job] = await deletes_change(
+                namespace, job, state.ref, part, dead, newly, suffix=str(attempt)
+            )
+    return changes

@@ -1,0 +1,246 @@
+"""The memtable: rows of the log's tail that are in no segment yet, searched exactly.
+
+Rows are numbered globally in commit order; a dictionary knows the row of each live id. Batches are kept as
+chunks, and neighbours are joined geometrically when a snapshot is taken, so that after many small writes a
+query sees O(log n) chunks. Not thread-safe: changed on the event loop only. Chunks are immutable and may be
+read by other threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from elacsym.compute import Compute
+from elacsym.engine.columns import arrow_type
+from elacsym.engine.payload import RowChanges
+from elacsym.index.ids import IdColumn, IdIndex
+from elacsym.index.text import TextIndex
+from elacsym.index.vector import VectorColumn
+from elacsym.query.searchable import Needs, PartView
+from elacsym.types import Attribute, DocumentId, FullText
+
+AttributeOf = Callable[[str], Attribute]
+
+
+class Chunk:
+    """A run of rows in memory; implements `query.searchable.Part`. Indexes are built when first asked for,
+    and kept."""
+
+    label = "memtable"
+
+    def __init__(
+        self,
+        ids: IdColumn,
+        versions: npt.NDArray[np.uint64],
+        arrays: dict[str, pa.Array],
+        attribute_of: AttributeOf,
+        compute: Compute,
+    ) -> None:
+        self._ids, self._versions, self.arrays = ids, versions, arrays
+        self._attribute_of, self._compute = attribute_of, compute
+        self._texts: dict[str, TextIndex] = {}
+        self._vectors: dict[str, VectorColumn] = {}
+        self._id_index: IdIndex | None = None
+        self._building = asyncio.Lock()
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self._ids)
+
+    async def prepare(self, needs: Needs) -> None:
+        """Build the indexes that `needs` names, once."""
+        missing = [name for name in needs.texts if name not in self._texts]
+        if missing or any(name not in self._vectors for name in needs.vectors):
+            async with self._building:
+                await self._compute.run(self._build, needs)
+
+    def _build(self, needs: Needs) -> None:
+        for name in needs.vectors - self._vectors.keys():
+            self._vectors[name] = _vector_column(self.arrays.get(name), self._attribute_of(name), self.rows)
+        for name in needs.texts - self._texts.keys():
+            self._texts[name] = _text_index(
+                self.arrays.get(name), self._attribute_of(name).full_text, self.rows
+            )
+
+    def ids(self) -> IdColumn:
+        """The ids in row order."""
+        return self._ids
+
+    def rows_of(self, ids: IdColumn) -> npt.NDArray[np.int64]:
+        """The last row of each id, -1 where the chunk has none."""
+        if self._id_index is None:
+            # only the last row of an id can be alive, and an index wants unique ids
+            last = {id_: row for row, id_ in enumerate(self._ids.take(np.arange(self.rows)))}
+            rows = np.fromiter(last.values(), np.int64, len(last))
+            self._id_index = IdIndex.build(self._ids.select(rows))
+            self._id_rows = rows
+        found = self._id_index.rows_of(ids)
+        return np.where(found >= 0, self._id_rows[np.maximum(found, 0)], -1)
+
+    def versions(self) -> npt.NDArray[np.uint64]:
+        """The log slot that wrote each row."""
+        return self._versions
+
+    def column(self, name: str) -> pa.Array:
+        """The attribute's values, null where a row has none."""
+        array = self.arrays.get(name)
+        return pa.nulls(self.rows, arrow_type(self._attribute_of(name).type)) if array is None else array
+
+    def vectors(self, name: str) -> VectorColumn:
+        """The vectors of an attribute."""
+        return self._vectors[name]
+
+    def text(self, name: str) -> TextIndex:
+        """The postings of an attribute."""
+        return self._texts[name]
+
+    def joined(self, others: Sequence[Chunk]) -> Chunk:
+        """One chunk with the rows of this one and then those of others, in order."""
+        chunks = (self, *others)
+        names = dict.fromkeys(name for chunk in chunks for name in chunk.arrays)
+        arrays = {name: pa.concat_arrays([chunk.column(name) for chunk in chunks]) for name in names}
+        ids = IdColumn.concat([chunk.ids() for chunk in chunks])
+        versions = np.concatenate([chunk.versions() for chunk in chunks])
+        return Chunk(ids, versions, arrays, self._attribute_of, self._compute)
+
+    def after(self, row: int) -> Chunk:
+        """The rows from `row` on."""
+        keep = np.arange(row, self.rows)
+        arrays = {name: array.slice(row) for name, array in self.arrays.items()}
+        return Chunk(self._ids.select(keep), self._versions[row:], arrays, self._attribute_of, self._compute)
+
+
+def _vector_column(array: pa.Array | None, attribute: Attribute, rows: int) -> VectorColumn:
+    dimensions = attribute.type.dimensions or 0
+    if array is None:
+        return VectorColumn.empty(dimensions, rows)
+    present = np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
+    # `flatten` drops the values of nulls
+    matrix = array.flatten().to_numpy(zero_copy_only=False).reshape(-1, dimensions)
+    return VectorColumn.of(matrix, None if len(present) == rows else present, rows)
+
+
+def _text_index(array: pa.Array | None, settings: FullText | None, rows: int) -> TextIndex:
+    if array is None or settings is None:
+        return TextIndex.empty(rows)
+    return TextIndex.build(array, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """The ids that one slot upserted or deleted; they mask older rows in segments."""
+
+    seq: int
+    ids: IdColumn
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkView(PartView):
+    """A chunk in a snapshot."""
+
+    part: Chunk
+
+
+class Memtable:
+    """The rows of the tail and which of them are alive."""
+
+    def __init__(self, attribute_of: AttributeOf, compute: Compute) -> None:
+        self._attribute_of, self._compute = attribute_of, compute
+        self._chunks: list[Chunk] = []
+        self._first = 0  # global number of the first row kept
+        self._row_of: dict[DocumentId, int] = {}
+        self._alive = np.zeros(1024, np.bool_)  # by global number - first
+        self._rows = 0
+        self.touched: list[Touched] = []
+
+    @property
+    def rows(self) -> int:
+        """Rows kept, live or not."""
+        return self._rows
+
+    def apply(self, seq: int, changes: Iterable[RowChanges]) -> None:
+        """Apply the batches of slot `seq`, in order."""
+        for change in changes:
+            for ids in (change.deletes, change.upserts):
+                if ids is not None:
+                    self.touched.append(Touched(seq, ids))
+            for id_ in () if change.deletes is None else change.deletes.to_arrow().to_pylist():
+                row = self._row_of.pop(id_, None)
+                if row is not None:
+                    self._alive[row - self._first] = False
+            if change.upserts is not None:
+                self._append(seq, change.upserts, change.arrays)
+
+    def _append(self, seq: int, ids: IdColumn, arrays: dict[str, pa.Array]) -> None:
+        values = ids.to_arrow().to_pylist()
+        start = self._rows
+        self._grow(start + len(values))
+        for offset, id_ in enumerate(values):
+            row = self._row_of.get(id_)
+            if row is not None:
+                self._alive[row - self._first] = False
+            self._row_of[id_] = self._first + start + offset
+        self._alive[start : start + len(values)] = True
+        self._rows += len(values)
+        versions = np.full(len(values), seq, np.uint64)
+        self._chunks.append(Chunk(ids, versions, arrays, self._attribute_of, self._compute))
+
+    def _grow(self, rows: int) -> None:
+        if rows > len(self._alive):
+            alive = np.zeros(max(rows, 2 * len(self._alive)), np.bool_)
+            alive[: self._rows] = self._alive[: self._rows]
+            self._alive = alive
+
+    def drop_before(self, seq: int) -> None:
+        """Forget the rows of slots below `seq`: they are in segments."""
+        self.touched = [t for t in self.touched if t.seq >= seq]
+        dropped = 0
+        kept: list[Chunk] = []
+        for chunk in self._chunks:
+            gone = int(np.searchsorted(chunk.versions(), seq))
+            dropped += gone
+            if gone == 0:
+                kept.append(chunk)
+            elif gone < chunk.rows:
+                kept.append(chunk.after(gone))
+        self._chunks = kept
+        self._first += dropped
+        self._rows -= dropped
+        self._alive = np.concatenate([self._alive[dropped:], np.zeros(min(dropped, 1024), np.bool_)])
+        self._row_of = {id_: row for id_, row in self._row_of.items() if row >= self._first}
+
+    def views(self) -> list[ChunkView]:
+        """The chunks with their live rows."""
+        views, start = [], 0
+        for chunk in self._chunks:
+            alive = self._alive[start : start + chunk.rows].copy()
+            alive.flags.writeable = False
+            views.append(ChunkView(chunk, alive))
+            start += chunk.rows
+        return views
+
+    def merge_groups(self) -> list[list[Chunk]]:
+        """Runs of chunks to be joined, so that each chunk is at least twice as long as the next."""
+        groups: list[tuple[int, list[Chunk]]] = []
+        for chunk in self._chunks:
+            groups.append((chunk.rows, [chunk]))
+            while len(groups) > 1 and groups[-2][0] < 2 * groups[-1][0]:
+                rows, chunks = groups.pop()
+                groups[-1] = (groups[-1][0] + rows, groups[-1][1] + chunks)
+        return [chunks for _, chunks in groups if len(chunks) > 1]
+
+    def replace(self, group: list[Chunk], joined: Chunk) -> None:
+        """Put the joined chunk in the place of a group, unless the group was changed meanwhile."""
+        for start, chunk in enumerate(self._chunks):
+            if chunk is group[0]:
+                found = self._chunks[start : start + len(group)]
+                if len(found) == len(group) and all(a is b for a, b in zip(found, group, strict=True)):
+                    self._chunks[start : start + len(group)] = [joined]
+                return

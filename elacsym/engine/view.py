@@ -1,0 +1,175 @@
+"""A namespace's current state in memory: segments of the manifest, the tail's memtable, and which rows are
+alive.
+
+It consumes the log (`apply`, `reset`) and gives out immutable snapshots. Ids in the tail mask older rows of
+segments; they are looked up once per segment, when the next snapshot is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from elacsym.compute import Compute
+from elacsym.engine import payload
+from elacsym.engine.memtable import Memtable, Touched
+from elacsym.engine.segment import SegmentPart
+from elacsym.format.keys import NamespaceKeys
+from elacsym.format.manifest import Manifest, SegmentRef
+from elacsym.format.wal_entry import WalEntry
+from elacsym.index.ids import IdColumn
+from elacsym.query.searchable import Needs, PartView, SearchSnapshot
+from elacsym.store.cache import ObjectCache
+from elacsym.types import Attribute, Schema
+
+# up to this many rows or ids the work is shorter than a hop to the pool
+_INLINE_ROWS = 2_000
+
+
+class SegmentState:
+    """A segment of the current manifest and its live rows under the tail."""
+
+    def __init__(self, ref: SegmentRef, part: SegmentPart) -> None:
+        self.ref, self.part = ref, part
+        self.alive: npt.NDArray[np.bool_] | None = None
+        self.resolved = 0  # how many of the tail's touched slots are taken into account
+
+    def mask(self, rows: npt.NDArray[np.int64]) -> None:
+        """Mark `rows` dead; -1 stands for none. Snapshots given out keep what they had."""
+        assert self.alive is not None, "the delete bitmap comes first"
+        rows = rows[rows >= 0]
+        if self.alive[rows].any():
+            alive = self.alive.copy()
+            alive[rows] = False
+            self.alive = alive
+
+
+class NamespaceView:
+    """Consumes one namespace's log; the only mutable state of a namespace besides its log position.
+
+    Changed on the event loop only. After `reset` and `apply` have brought it to a tail, `snapshot` shows that
+    tail (or a later one, when the log moves on meanwhile).
+    """
+
+    def __init__(self, name: str, cache: ObjectCache, compute: Compute) -> None:
+        self._keys = NamespaceKeys(name)
+        self._cache, self._compute = cache, compute
+        self.memtable = Memtable(self.attribute, compute)
+        self.segments: tuple[SegmentState, ...] = ()
+        self.manifest: Manifest | None = None
+        self.schema = Schema()
+        self.tail = 0
+        self._schemas: list[tuple[int, Schema]] = []
+        self._snapshot: SearchSnapshot | None = None
+
+    def attribute(self, name: str) -> Attribute:
+        """The attribute of this name, which must be in the schema."""
+        return self.schema.attributes[name]
+
+    def reset(self, manifest: Manifest) -> None:
+        """Take over a manifest; what it folded leaves the memtable, everything does when the incarnation is
+        another."""
+        if self.manifest is None or self.manifest.inc != manifest.inc:
+            self.memtable = Memtable(self.attribute, self._compute)
+            self.segments, self._schemas = (), []
+            self.tail = manifest.applied
+        self.memtable.drop_before(manifest.applied)
+        self.tail = max(self.tail, manifest.applied)
+        self._schemas = [(seq, schema) for seq, schema in self._schemas if seq >= manifest.applied]
+        self.schema = self._schemas[-1][1] if self._schemas else manifest.schema
+        parts = {state.ref.job: state.part for state in self.segments}
+        self.segments = tuple(
+            SegmentState(ref, parts.get(ref.job) or self.part(manifest.inc, ref)) for ref in manifest.segments
+        )
+        self.manifest = manifest
+        self._snapshot = None
+
+    def part(self, inc: str, ref: SegmentRef) -> SegmentPart:
+        """The part that a segment of this namespace is read through."""
+        return SegmentPart(self._keys, inc, ref, self._cache, self._compute, self.attribute)
+
+    def apply(self, entry: WalEntry, size_bytes: int) -> None:  # noqa: ARG002 - the log counts bytes
+        """Apply the next write of the log."""
+        if entry.schema is not None:
+            self._schemas.append((entry.seq, entry.schema))
+            self.schema = entry.schema
+        key = self._keys.wal(entry.inc, entry.seq)
+        self.memtable.apply(entry.seq, [payload.decode(batch.payload, key=key) for batch in entry.batches])
+        self.tail = entry.seq + 1
+        self._snapshot = None
+
+    async def snapshot(self, *, staleness_ms: int = 0) -> SearchSnapshot:
+        """The current state as one immutable value. Raises ObjectMissing, CorruptObject, StoreUnavailable."""
+        while not await self._settled():
+            pass
+        if self._snapshot is None:
+            manifest = self.manifest
+            assert manifest is not None, "the log was opened"
+            parts = [PartView(s.part, _known(s.alive)) for s in self.segments] + self.memtable.views()
+            self._snapshot = SearchSnapshot(
+                Schema(
+                    self.schema.id_type, self.schema.metric, MappingProxyType(dict(self.schema.attributes))
+                ),
+                parts,
+                manifest.inc,
+                manifest.generation,
+                self.tail,
+            )
+        if staleness_ms:
+            known = self._snapshot
+            return SearchSnapshot(
+                known.schema, known.parts, known.inc, known.generation, known.tail, staleness_ms, known.memo
+            )
+        return self._snapshot
+
+    async def _settled(self) -> bool:
+        """Bring memtable and segments up to date; False if the log moved on or more work came meanwhile."""
+        segments, memtable = self.segments, self.memtable
+        groups = memtable.merge_groups()
+        for group in groups:
+            if sum(chunk.rows for chunk in group) <= _INLINE_ROWS:
+                memtable.replace(group, group[0].joined(group[1:]))
+            else:
+                memtable.replace(group, await self._compute.run(group[0].joined, group[1:]))
+        await asyncio.gather(*(self._load(state, has_tail=bool(memtable.touched)) for state in segments))
+        if self.segments is not segments or self.memtable is not memtable:
+            return False
+        for state in segments:
+            upto = len(memtable.touched)
+            pending = memtable.touched[state.resolved :]
+            if pending:
+                ids = IdColumn.concat([t.ids for t in pending])
+                if len(ids) <= _INLINE_ROWS:
+                    state.mask(state.part.rows_of(ids))
+                else:
+                    state.mask(await self._compute.run(state.part.rows_of, ids))
+                # after the mask: a concurrent caller must not see the slots as done before they are
+                state.resolved = max(state.resolved, upto)
+        return (
+            self.segments is segments
+            and self.memtable is memtable
+            and all(state.resolved == len(memtable.touched) for state in segments)
+            and not memtable.merge_groups()
+        )
+
+    async def _load(self, state: SegmentState, *, has_tail: bool) -> None:
+        if has_tail:
+            await state.part.prepare(Needs())
+        if state.alive is None:
+            dead = await state.part.dead(state.ref.deletes)
+            # only when no concurrent caller was faster: its mask may already hold rows of the tail
+            if state.alive is None:
+                state.alive = ~dead
+
+    def touched_before(self, seq: int) -> Sequence[Touched]:
+        """The ids that slots below `seq` touched, of the slots that are in no segment yet."""
+        return [t for t in self.memtable.touched if t.seq < seq]
+
+
+def _known(alive: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:
+    assert alive is not None, "segments are settled"
+    return alive

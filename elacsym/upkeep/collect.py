@@ -1,0 +1,87 @@
+"""Garbage collection of one namespace: mark, wait, look again, sweep.
+
+Garbage is what the manifest does not refer to, no pin holds and no live intent protects: files of lost or
+abandoned jobs, inputs of merges, old delete bitmaps, folded log slots, everything of other incarnations. An
+object is deleted only after
+*this* collector has seen it as garbage for the grace period on its own clock, and again right before:
+deletion never needs to be exact, only late. A restart waits again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from elacsym.clock import Clock
+from elacsym.format.keys import NamespaceKeys, job_of_segment_file, seq_of_wal
+from elacsym.format.manifest import Manifest, State
+from elacsym.log.manifest_file import ManifestFile
+from elacsym.store.base import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What one pass found: garbage still in its grace period, and objects deleted."""
+
+    waiting: int
+    deleted: int
+
+
+def garbage(manifest: Manifest, keys: NamespaceKeys, listed: Iterable[str]) -> set[str]:
+    """Of the listed keys of a namespace, those that this generation of its manifest does not need. Pure."""
+    current = keys.incarnation(manifest.inc)
+    if manifest.state is State.DELETED:
+        return {key for key in listed if key != keys.manifest}
+    live = {keys.segment_file(manifest.inc, s.job, f.part) for s in manifest.segments for f in s.files}
+    live |= {
+        keys.segment_file(manifest.inc, s.deletes.job, s.deletes.file.part)
+        for s in manifest.segments
+        if s.deletes
+    }
+    held = {intent.job for intent in manifest.intents} | {job for pin in manifest.pins for job in pin.jobs}
+
+    def is_live(key: str) -> bool:
+        if key == keys.manifest or key in live:
+            return True
+        if not key.startswith(current):
+            return False
+        seq = seq_of_wal(key)
+        if seq is not None:
+            return seq >= manifest.applied or any(
+                (pin.seq_min or 0) <= seq <= pin.seq_max for pin in manifest.pins if pin.seq_max is not None
+            )
+        return job_of_segment_file(key) in held
+
+    return {key for key in listed if not is_live(key)}
+
+
+class Collector:
+    """Collects one namespace, pass by pass; it remembers since when it has seen each piece of garbage."""
+
+    def __init__(
+        self, store: ObjectStore, name: str, clock: Clock, rng: random.Random, *, grace_s: float
+    ) -> None:
+        self._store, self._keys, self._clock, self._grace_s = store, NamespaceKeys(name), clock, grace_s
+        self._file = ManifestFile(store, name, rng)
+        self._first_seen_s: dict[str, float] = {}
+
+    async def run(self) -> Collected:
+        """One pass. Raises StoreUnavailable; a pass that fails is simply repeated later."""
+        # the listing comes first: what is created later than it is not judged by it
+        listed = [info.key async for info in self._store.list(self._keys.prefix)]
+        candidates = await self._garbage(listed)
+        now_s = self._clock.monotonic_s()
+        self._first_seen_s = {key: self._first_seen_s.get(key, now_s) for key in candidates}
+        due = [key for key, seen_s in self._first_seen_s.items() if now_s - seen_s >= self._grace_s]
+        if due:
+            due = sorted(await self._garbage(due))
+        for key in due:
+            await self._store.delete(key)
+            del self._first_seen_s[key]
+        return Collected(len(self._first_seen_s), len(due))
+
+    async def _garbage(self, listed: list[str]) -> set[str]:
+        loaded = await self._file.load()
+        # without a manifest nothing can be told apart: a namespace that is being created
+        return set() if loaded is None else garbage(loaded.manifest, self._keys, listed)

@@ -1,0 +1,177 @@
+"""Scrub: read every object of a namespace again and compute every checksum anew, caches left aside.
+
+It reports and changes nothing. A segment that vanishes while it is read was merged meanwhile: the manifest is
+read again then.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from elacsym.compute import Compute
+from elacsym.errors import CorruptObject, NamespaceNotFound
+from elacsym.format import deletes as deletes_format
+from elacsym.format import segment as segment_format
+from elacsym.format.digest import blake2b_128
+from elacsym.format.keys import NamespaceKeys
+from elacsym.format.manifest import FileRef, Manifest, SegmentRef, State
+from elacsym.format.wal_entry import WalEntry
+from elacsym.index.ids import IdColumn, IdIndex
+from elacsym.index.text import TextIndex
+from elacsym.index.vector import VectorColumn
+from elacsym.log.manifest_file import ManifestFile
+from elacsym.log.tail import Tail
+from elacsym.store.base import ObjectStore
+from elacsym.types import ID
+
+
+@dataclass(slots=True)
+class ScrubReport:
+    """What a scrub read and what it found. problems: (key, reason), in the order found."""
+
+    name: str
+    objects: int = 0
+    bytes: int = 0
+    documents: int = 0
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+
+async def scrub(store: ObjectStore, name: str, *, compute: Compute, rng: random.Random) -> ScrubReport:
+    """Check manifest, segments, delete bitmaps and log of a namespace. Raises NamespaceNotFound,
+    StoreUnavailable."""
+    report = ScrubReport(name)
+    file = ManifestFile(store, name, rng)
+    while True:
+        try:
+            loaded = await file.load()
+        except CorruptObject as error:
+            report.problems.append((error.key, str(error)))
+            return report
+        if loaded is None or loaded.manifest.state is State.DELETED:
+            raise NamespaceNotFound(name)
+        attempt = ScrubReport(name, objects=1)
+        scrubber = _Scrubber(store, NamespaceKeys(name), loaded.manifest, compute, attempt)
+        await scrubber.run()
+        again = await file.load()
+        missing = any(reason == _MISSING for _, reason in attempt.problems)
+        if not missing or (again is not None and again.etag == loaded.etag):
+            return attempt
+
+
+_MISSING = "the object is missing"
+
+
+class _Scrubber:
+    """One pass over one generation of a manifest."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        keys: NamespaceKeys,
+        manifest: Manifest,
+        compute: Compute,
+        report: ScrubReport,
+    ) -> None:
+        self._store, self._keys, self._manifest = store, keys, manifest
+        self._compute, self._report = compute, report
+
+    async def run(self) -> None:
+        for segment in self._manifest.segments:
+            await self._segment(segment)
+        await self._log()
+
+    async def _segment(self, ref: SegmentRef) -> None:
+        files: dict[str, bytes] = {}
+        for file in ref.files:
+            data = await self._read(self._keys.segment_file(self._manifest.inc, ref.job, file.part), file)
+            if data is not None:
+                files[file.part] = data
+        dead = np.zeros(ref.rows, np.bool_)
+        if ref.deletes is not None:
+            key = self._keys.segment_file(self._manifest.inc, ref.deletes.job, ref.deletes.file.part)
+            data = await self._read(key, ref.deletes.file)
+            if data is None:
+                return
+            try:
+                dead = deletes_format.decode(data, key=key, rows=ref.rows)
+            except CorruptObject as error:
+                self._problem(error.key, str(error))
+                return
+        if len(files) == len(ref.files):
+            prefix = self._keys.segment_file(self._manifest.inc, ref.job, "")
+            for key, reason in await self._compute.run(_contradictions, ref, files, dead, prefix):
+                self._problem(key, reason)
+            self._report.documents += ref.rows_live
+
+    async def _read(self, key: str, file: FileRef) -> bytes | None:
+        found = await self._store.get(key)
+        if found is None:
+            self._problem(key, _MISSING)
+            return None
+        self._count(found.data)
+        if (
+            len(found.data) != file.size_bytes
+            or await self._compute.run(blake2b_128, found.data) != file.digest
+        ):
+            self._problem(key, "size or digest differs from the manifest's")
+            return None
+        return found.data
+
+    async def _log(self) -> None:
+        tail = Tail(self._manifest)
+        while True:
+            key = self._keys.wal(self._manifest.inc, tail.next)
+            found = await self._store.get(key)
+            if found is None:
+                return
+            self._count(found.data)
+            try:
+                entry = WalEntry.decode(found.data, key=key)
+            except CorruptObject as error:
+                self._problem(error.key, str(error))
+                return
+            wrong = tail.mismatch(entry)
+            if wrong is not None:
+                self._problem(key, wrong)
+                return
+            tail.append(entry, len(found.data), await self._compute.run(blake2b_128, found.data))
+
+    def _count(self, data: bytes) -> None:
+        self._report.objects += 1
+        self._report.bytes += len(data)
+
+    def _problem(self, key: str, reason: str) -> None:
+        self._report.problems.append((key, reason))
+
+
+def _contradictions(
+    ref: SegmentRef, files: dict[str, bytes], dead: np.ndarray[tuple[int], np.dtype[np.bool_]], prefix: str
+) -> list[tuple[str, str]]:
+    """What the files of a segment say that their manifest entry, or each other, deny."""
+    problems: list[tuple[str, str]] = []
+    try:
+        key = prefix + segment_format.ROWS
+        names = [ID, segment_format.VERSION]
+        columns = segment_format.required_columns(files[segment_format.ROWS], names, key=key, rows=ref.rows)
+        ids, versions = IdColumn.from_arrow(columns[ID]), columns[segment_format.VERSION].to_numpy()
+        alive = np.flatnonzero(~dead)
+        if len(alive) != ref.rows_live:
+            problems.append((key, f"{len(alive)} live rows where the manifest says {ref.rows_live}"))
+        if f"{ids.select(alive).row_sum(versions[alive]):032x}" != ref.row_sum:
+            problems.append((key, "the row sum of the live rows differs from the manifest's"))
+        index = IdIndex.open(memoryview(files[segment_format.IDS]), prefix + segment_format.IDS, verify=True)
+        if not np.array_equal(index.rows_of(ids), np.arange(ref.rows)):
+            problems.append((prefix + segment_format.IDS, "the index does not find every row by its id"))
+        for part, data in files.items():
+            if part.startswith("vector."):
+                VectorColumn.open(memoryview(data), prefix + part, verify=True)
+            elif part.startswith("text."):
+                TextIndex.open(memoryview(data), prefix + part, verify=True)
+    except CorruptObject as error:
+        problems.append((error.key, str(error)))
+    except KeyError as error:
+        problems.append((prefix, f"the segment lacks file {error}"))
+    return problems

@@ -1,0 +1,70 @@
+"""Opens a real database for tests: memory store by default, inline compute, small log limits."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+
+from elacsym.clock import SystemClock
+from elacsym.compute import InlineCompute
+from elacsym.engine.database import Database
+from elacsym.engine.namespace import EngineSettings, Services
+from elacsym.engine.request import Document, WriteRequest
+from elacsym.store.cache import ObjectCache
+from elacsym.store.memory import MemoryStore
+from elacsym.types import Attribute, AttributeType, FullText, Metric, Schema
+
+TEXT = FullText(stemming=True, remove_stopwords=True)
+
+
+async def open_database(
+    store=None, *, cache_path: Path, clock=None, settings=None, seed: int = 1
+) -> Database:
+    store = store or MemoryStore()
+    compute = InlineCompute()
+    cache = ObjectCache(store, compute=compute, folder=cache_path)
+    services = Services(
+        store,
+        cache,
+        compute,
+        clock or SystemClock(),
+        random.Random(seed),
+        settings or EngineSettings(),
+        "test",
+    )
+    return Database(services)
+
+
+def schema(dimensions: int = 8, metric: Metric = Metric.L2) -> Schema:
+    return Schema(
+        None,
+        metric,
+        {
+            "vector": Attribute(AttributeType.parse(f"[{dimensions}]f32"), filterable=False),
+            "text": Attribute(AttributeType.parse("string"), full_text=TEXT),
+            "year": Attribute(AttributeType.parse("int")),
+            "tags": Attribute(AttributeType.parse("[]string")),
+        },
+    )
+
+
+WORDS = ["copper", "kettle", "boiling", "water", "tea", "leaf", "mountain", "river", "stone", "bridge"]
+
+
+def document(id_, rng: np.random.Generator, dimensions: int = 8) -> Document:
+    words = rng.choice(WORDS, size=int(rng.integers(1, 12)))
+    return Document(
+        id_,
+        {
+            "vector": rng.standard_normal(dimensions).astype(np.float32),
+            "text": " ".join(words),
+            "year": int(rng.integers(1990, 2030)),
+            "tags": [str(t) for t in rng.choice(WORDS, size=2)],
+        },
+    )
+
+
+def upsert(*documents: Document) -> WriteRequest:
+    return WriteRequest(upserts=documents)
