@@ -1,7 +1,8 @@
 """The object store protocol: the only things elacsym asks of a bucket.
 
-Two primitives carry all correctness: `put_if_absent` and `put_if_match`. Nothing else is atomic to us. Objects are whole:
-a reader sees one version's bytes and that version's ETag, never a mix. There is no unconditional put.
+Two primitives carry all correctness: `put_if_absent` and `put_if_match`. Nothing else is atomic to us.
+Objects are whole: a reader sees one version's bytes and that version's ETag, never a mix. There is no
+unconditional put.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ UNCHANGED = Unchanged.UNCHANGED
 
 
 class ObjectStore(Protocol):
-    """A bucket. Keys are relative, '/'-separated, ASCII without '..' segments. Every method may raise StoreUnavailable.
+    """A bucket. Keys are relative, '/'-separated, ASCII without '..' segments. Every method may raise
+    StoreUnavailable.
 
     StoreUnavailable from a mutation leaves its outcome open: it may have been applied, or be applied later.
     """
@@ -51,7 +53,8 @@ class ObjectStore(Protocol):
         ...
 
     async def get_if_changed(self, key: str, etag: Etag) -> StoredObject | Unchanged | None:
-        """UNCHANGED if the object still has `etag` (304), the object if it has another, None if it is gone."""
+        """UNCHANGED if the object still has `etag` (304), the object if it has another, None if it is
+        gone."""
         ...
 
     async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
@@ -62,7 +65,8 @@ class ObjectStore(Protocol):
         ...
 
     async def put_if_absent(self, key: str, data: bytes) -> Etag | None:
-        """Create the object: its ETag, or None if the key exists. `data` is not empty. One PUT, never multipart."""
+        """Create the object: its ETag, or None if the key exists. `data` is not empty. One PUT, never
+        multipart."""
         ...
 
     async def put_if_match(self, key: str, data: bytes, etag: Etag) -> Etag | None:
@@ -74,7 +78,8 @@ class ObjectStore(Protocol):
         ...
 
     def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
-        """All objects whose key begins with `prefix`, in key order. May be stale; nothing correct depends on it."""
+        """All objects whose key begins with `prefix`, in key order. May be stale; nothing correct depends on
+        it."""
         ...
 
     async def close(self) -> None:
