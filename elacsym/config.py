@@ -1,0 +1,417 @@
+"""The settings: one frozen value, read once at the edge and passed on.
+
+This is the only module that reads the environment. Later sources win: defaults, the TOML file (`--config`,
+`ELACSYM_CONFIG`, or `./elacsym.toml` if there is one), `ELACSYM_*`, flags. `port` is `port` in the file,
+`ELACSYM_PORT` in the environment and `--port` as a flag.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+from elacsym.errors import ElacsymError
+
+PREFIX = "ELACSYM_"
+CONFIG_NAME = PREFIX + "CONFIG"
+CONFIG_FILE = "elacsym.toml"
+
+# read by the tests and by the client, not by a node
+_OTHER_NAMES = frozenset(
+    PREFIX + name
+    for name in ("CONFIG", "TEST_DATA", "REQUIRE_CEPH", "SIM_SEEDS", "URL", "API_KEY", "STORAGE_PATH")
+)
+_UNITS = {"": 1, "B": 1}
+_UNITS |= {f"{letter}iB": 2 ** (10 * i) for i, letter in enumerate("KMGT", 1)}
+_UNITS |= {f"{letter}B": 10 ** (3 * i) for i, letter in enumerate("KMGT", 1)}
+_NODE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class InvalidSetting(ElacsymError):
+    """A setting that cannot be used; the message names it, its value and what is allowed."""
+
+    code = "invalid_setting"
+
+
+Parse = Callable[[Any], Any]
+
+
+def _size(low: int, high: int) -> Parse:
+    def parse(value: Any) -> int:
+        allowed = f"a size from {show_bytes(low)} to {show_bytes(high)}, as in 268435456, 256MiB or 10GiB"
+        if isinstance(value, str):
+            match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", value.strip())
+            if match is None or match[2] not in _UNITS:
+                raise ValueError(allowed)
+            value = (
+                int(float(match[1]) * _UNITS[match[2]])
+                if "." in match[1]
+                else int(match[1]) * _UNITS[match[2]]
+            )
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(allowed)
+        return value
+
+    return parse
+
+
+def _integer(low: int, high: int) -> Parse:
+    def parse(value: Any) -> int:
+        if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value.strip()):
+            value = int(value)
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(f"an integer from {low} to {high}")
+        return value
+
+    return parse
+
+
+def _seconds(low: float, high: float) -> Parse:
+    def parse(value: Any) -> float:
+        try:
+            seconds = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            seconds = math.nan
+        if not low <= seconds <= high:
+            raise ValueError(f"seconds from {low:g} to {high:g}")
+        return seconds
+
+    return parse
+
+
+def _one_of(*allowed: str) -> Parse:
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or value.strip().lower() not in allowed:
+            raise ValueError("one of " + ", ".join(allowed))
+        return value.strip().lower()
+
+    return parse
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word in ("true", "1", "yes", "on"):
+        return True
+    if word in ("false", "0", "no", "off"):
+        return False
+    raise ValueError("true or false")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("a text that is not empty")
+    return value.strip()
+
+
+def _storage(value: Any) -> str:
+    text = _text(value)
+    scheme, separator, rest = text.partition("://")
+    if separator and (scheme not in ("file", "s3") or not rest.strip("/")):
+        raise ValueError("a folder, file:///folder or s3://bucket/prefix")
+    return text
+
+
+def _node_id(value: Any) -> str:
+    if not isinstance(value, str) or _NODE_ID.fullmatch(value) is None:
+        raise ValueError("1 to 128 of A-Z a-z 0-9 . _ -")
+    return value
+
+
+def _keys(value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(p, str) for p in parts):
+        raise ValueError("keys separated by commas")
+    keys = tuple(p.strip() for p in parts if p.strip())
+    if not all(re.fullmatch(r"[\x21-\x7e]{8,512}", key) for key in keys):
+        raise ValueError("keys of 8 to 512 printable ASCII characters without spaces, separated by commas")
+    return keys
+
+
+def _own_node_id() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:128] or "node"
+
+
+def _setting(
+    default: Any, parse: Parse, meaning: str, *, shown: str | None = None, secret: bool = False
+) -> Any:
+    metadata = {"parse": parse, "meaning": meaning, "shown": shown, "secret": secret}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata, repr=not secret)
+    return field(default=default, metadata=metadata, repr=not secret)
+
+
+@dataclass(frozen=True, slots=True)
+class AwsSettings:
+    """The standard `AWS_*` variables; what is None is left to the S3 library (profiles, instance roles)."""
+
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    region: str | None = None
+    endpoint_url: str | None = None
+    profile: str | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """The variables that are set and not empty."""
+        return cls(
+            access_key_id=environment.get("AWS_ACCESS_KEY_ID") or None,
+            secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY") or None,
+            session_token=environment.get("AWS_SESSION_TOKEN") or None,
+            region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or None,
+            endpoint_url=environment.get("AWS_ENDPOINT_URL_S3")
+            or environment.get("AWS_ENDPOINT_URL")
+            or None,
+            profile=environment.get("AWS_PROFILE") or None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings of a node. Sizes in bytes, durations in seconds. `warnings` are for the log at start."""
+
+    storage: str = _setting(
+        "./elacsym-data", _storage, "where the data is: `./folder`, `file:///folder`, `s3://bucket/prefix`"
+    )
+    unsafe_single_writer_store: bool = _setting(
+        False, _boolean, "use a store that fails the probe of conditional writes; only ever with one process"
+    )
+    host: str = _setting(
+        "127.0.0.1", _text, "address to listen on; without keys it must be a loopback address"
+    )
+    port: int = _setting(3000, _integer(0, 65_535), "port to listen on; 0 takes a free one")
+    node_id: str = _setting(
+        _own_node_id, _node_id, "name of this node, sent as `X-Served-By`", shown="the host name"
+    )
+    node_type: Literal["all", "indexer", "query"] = _setting(
+        "all",
+        _one_of("all", "indexer", "query"),
+        "`all`, `indexer`, or `query`: a query node refuses writes and does no upkeep",
+    )
+    cache_path: str = _setting(
+        "./elacsym-cache", _text, "folder of the disk cache; deleting it costs time only"
+    )
+    cache_disk_bytes: int = _setting(10 * 2**30, _size(0, 2**50), "disk cache limit")
+    cache_memory_bytes: int = _setting(256 * 2**20, _size(0, 2**44), "memory cache limit")
+    api_keys: tuple[str, ...] = _setting(
+        (), _keys, "keys that may use the API, separated by commas", shown="none", secret=True
+    )
+    allow_anonymous: bool = _setting(
+        False, _boolean, "listen on any address without keys: everybody may read and delete everything"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", _one_of("debug", "info", "warning", "error"), "`debug`, `info`, `warning`, `error`"
+    )
+    log_format: Literal["auto", "json", "human"] = _setting(
+        "auto", _one_of("auto", "json", "human"), "`json`, `human`, or `auto`: human on a terminal"
+    )
+    threads: int = _setting(0, _integer(0, 1_024), "threads for searching and decoding; 0: one per core")
+    request_bytes_max: int = _setting(
+        512 * 2**20, _size(2**10, 2**32), "largest request body, decompressed; beyond: 413"
+    )
+    body_bytes_in_flight_max: int = _setting(
+        2**30, _size(2**10, 2**40), "bytes of request bodies held at once; beyond: 429"
+    )
+    request_timeout_s: float = _setting(
+        60.0, _seconds(0.001, 3_600), "time limit of a request; `X-Request-Timeout-Ms` may shorten it"
+    )
+    shutdown_timeout_s: float = _setting(
+        30.0, _seconds(0, 3_600), "time for an orderly stop: half for running requests, half for closing"
+    )
+    query_concurrency_max: int = _setting(256, _integer(1, 2**20), "queries at once; beyond: 429")
+    unindexed_bytes_max: int = _setting(
+        256 * 2**20,
+        _size(2**20, 2**31),
+        "log bytes of a namespace that may wait for folding; beyond, writes get 429",
+    )
+    fold_bytes: int = _setting(64 * 2**20, _size(1, 2**31), "log bytes that start a fold into a segment")
+    fold_slots: int = _setting(4_096, _integer(1, 2**20), "log entries that start a fold")
+    fold_age_s: float = _setting(
+        30.0, _seconds(0, 86_400), "age of the oldest unfolded write that starts a fold"
+    )
+    gc_grace_s: float = _setting(
+        900.0, _seconds(0, 604_800), "time between an object's last reference and its deletion"
+    )
+    open_namespaces_max: int = _setting(1_000, _integer(1, 2**20), "namespaces held open at once")
+    namespace_idle_s: float = _setting(
+        300.0, _seconds(0, 604_800), "a namespace that is not used for this long is closed"
+    )
+    aws: AwsSettings = field(default_factory=AwsSettings)
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict each other."""
+        if self.body_bytes_in_flight_max < self.request_bytes_max:
+            raise InvalidSetting(
+                f"{PREFIX}BODY_BYTES_IN_FLIGHT_MAX: {self.body_bytes_in_flight_max} is below "
+                f"{PREFIX}REQUEST_BYTES_MAX, {self.request_bytes_max}"
+            )
+
+    @classmethod
+    def load(
+        cls,
+        flags: Mapping[str, Any] | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+        config_path: str | Path | None = None,
+    ) -> Self:
+        """The settings of this process. `flags` maps setting names to values; None means not given.
+
+        Raises InvalidSetting for a value that is not allowed, an unreadable file, a name one typo away from a
+        setting.
+        """
+        variables = os.environ if environment is None else environment
+        warnings: list[str] = []
+        values: dict[str, Any] = _from_file(config_path or variables.get(CONFIG_NAME), warnings)
+        values |= _from_environment(variables, warnings)
+        for name, value in (flags or {}).items():
+            if value is not None:
+                values[name] = _parsed(name, "--" + name.replace("_", "-"), value)
+        return cls(**values, aws=AwsSettings.from_environment(variables), warnings=tuple(warnings))
+
+    def check_listener(self) -> None:
+        """Raise InvalidSetting if the server would be open to the network without keys, unless told to be."""
+        if not self.api_keys and not self.allow_anonymous and not is_loopback(self.host):
+            raise InvalidSetting(
+                f"{PREFIX}HOST: {self.host} can be reached from other machines, but {PREFIX}API_KEYS is "
+                f"empty; set keys, listen on 127.0.0.1, or set {PREFIX}ALLOW_ANONYMOUS=true to let all in"
+            )
+
+    @property
+    def is_open_to_all(self) -> bool:
+        """Whether other machines may use the API without a key."""
+        return not self.api_keys and not is_loopback(self.host)
+
+    @property
+    def logs_as_json(self) -> bool | None:
+        """None: as the terminal suggests."""
+        return None if self.log_format == "auto" else self.log_format == "json"
+
+    def describe(self) -> dict[str, Any]:
+        """Setting to value, without secrets: the number of keys stands for the keys."""
+        shown: dict[str, Any] = {}
+        for f in _settings():
+            value = getattr(self, f.name)
+            shown[f.name] = f"{len(value)} set" if f.metadata["secret"] else value
+        return shown
+
+
+def _settings() -> list[Any]:
+    return [f for f in fields(Config) if "parse" in f.metadata]
+
+
+_NAMES = {f.name: f for f in _settings()}
+
+
+def _parsed(name: str, shown_as: str, value: Any) -> Any:
+    if name not in _NAMES:
+        raise InvalidSetting(f"{shown_as}: there is no such setting")
+    metadata = _NAMES[name].metadata
+    try:
+        return metadata["parse"](value)
+    except ValueError as error:
+        said = "this value" if metadata["secret"] else repr(value)
+        raise InvalidSetting(f"{shown_as}: {said} where {error} is allowed") from error
+
+
+def _from_file(path: str | Path | None, warnings: list[str]) -> dict[str, Any]:
+    if path is None and not Path(CONFIG_FILE).is_file():
+        return {}
+    file = Path(path or CONFIG_FILE)
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSetting(f"{file}: cannot be read as TOML: {error}") from error
+    values: dict[str, Any] = {}
+    for name, value in content.items():
+        if name in _NAMES:
+            values[name] = _parsed(name, f"{file}: {name}", value)
+        else:
+            _judge_unknown(name, sorted(_NAMES), f"{file}: {name}", warnings)
+    return values
+
+
+def _from_environment(variables: Mapping[str, str], warnings: list[str]) -> dict[str, Any]:
+    known = {PREFIX + name.upper(): name for name in _NAMES}
+    values: dict[str, Any] = {}
+    storage = PREFIX + "STORAGE"
+    alias = variables.get(storage + "_PATH", "")
+    if alias:
+        if variables.get(storage) not in (None, "", alias):
+            raise InvalidSetting(
+                f"{storage}_PATH: {alias!r} where {storage} says {variables[storage]!r}; set one of the two"
+            )
+        values["storage"] = _parsed("storage", storage + "_PATH", alias)
+    for variable in sorted(variables):
+        if variable in known:
+            # an empty variable is how people unset one
+            if variables[variable] != "":
+                values[known[variable]] = _parsed(known[variable], variable, variables[variable])
+        elif variable not in _OTHER_NAMES:
+            _judge_unknown(variable, sorted({*known, *_OTHER_NAMES}), variable, warnings)
+    return values
+
+
+def _judge_unknown(name: str, known: list[str], shown_as: str, warnings: list[str]) -> None:
+    suggestion = next((k for k in known if is_one_typo_away(name, k)), None)
+    if suggestion is not None:
+        raise InvalidSetting(f"{shown_as}: there is no such setting; did you mean {suggestion}?")
+    if name.startswith(PREFIX) or name != shown_as:
+        warnings.append(f"{shown_as}: there is no such setting; it is ignored")
+
+
+def is_one_typo_away(a: str, b: str) -> bool:
+    """Whether one letter dropped, added, changed, or two neighbours swapped, turns `a` into `b`."""
+    if a == b or abs(len(a) - len(b)) > 1:
+        return False
+    start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    rest_a, rest_b = a[start:], b[start:]
+    return (
+        rest_a[1:] == rest_b[1:]
+        or rest_a[1:] == rest_b
+        or rest_a == rest_b[1:]
+        or (rest_a[:2] == rest_b[1::-1] and rest_a[2:] == rest_b[2:])
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def show_bytes(size: int) -> str:
+    """A size as people write it, exactly: `256MiB`, or plain bytes where no unit fits."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size and size % _UNITS[unit] == 0:
+            return f"{size // _UNITS[unit]}{unit}"
+    return str(size)
+
+
+def settings_table() -> str:
+    """All settings as a Markdown table."""
+    lines = ["| setting | default | meaning |", "| --- | --- | --- |"]
+    for f in _settings():
+        shown = f.metadata["shown"]
+        if shown is None:
+            default = (
+                f.default if f.default is not MISSING else cast("Callable[[], Any]", f.default_factory)()
+            )
+            text = show_bytes(default) if f.name.endswith("_bytes") or "_bytes_" in f.name else str(default)
+            shown = f"`{text.lower() if isinstance(default, bool) else text.removesuffix('.0')}`"
+        lines.append(f"| `{PREFIX}{f.name.upper()}` | {shown} | {f.metadata['meaning']} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,69 @@
+"""The application: routes, the boundary around them, and the database for as long as it runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from elacsym.compute import Compute, ThreadCompute
+from elacsym.config import Config
+from elacsym.server import operations, v1
+from elacsym.server.boundary import Boundary, not_found
+from elacsym.server.endpoint import Endpoint, Operation
+from elacsym.server.node import open_database as open_node
+from elacsym.server.service import OpenDatabase, Service
+
+_NAMESPACE = "/v1/namespaces/{ns}"
+
+# the most frequent paths first: routes are tried in order
+ROUTES: dict[str, dict[str, Operation]] = {
+    f"{_NAMESPACE}/query": {"POST": Operation(v1.query)},
+    f"{_NAMESPACE}/upsert": {"POST": Operation(v1.upsert)},
+    f"{_NAMESPACE}/delete": {"POST": Operation(v1.delete)},
+    f"{_NAMESPACE}/documents/get": {"POST": Operation(v1.documents)},
+    f"{_NAMESPACE}/documents/{{id:path}}": {"GET": Operation(v1.document)},
+    _NAMESPACE: {
+        "GET": Operation(v1.info),
+        "PUT": Operation(v1.create),
+        "DELETE": Operation(v1.delete_namespace),
+    },
+    "/v1/namespaces": {"GET": Operation(v1.list_namespaces)},
+    "/health": {"GET": Operation(operations.health, is_open=True)},
+    "/livez": {"GET": Operation(operations.live, is_open=True)},
+    "/readyz": {"GET": Operation(operations.ready, is_open=True)},
+    "/version": {"GET": Operation(operations.version, is_open=True)},
+    "/metrics": {"GET": Operation(operations.metrics)},
+    "/openapi.json": {"GET": Operation(operations.openapi, is_open=True)},
+}
+
+
+def create_app(config: Config, open_database: OpenDatabase = open_node) -> Starlette:
+    """The ASGI application. `open_database` is entered when it starts and left when it stops."""
+    compute: Compute = ThreadCompute(config.threads or None)
+    service = Service(config, compute)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        try:
+            async with service.running(open_database):
+                yield
+        finally:
+            compute.close()
+
+    app = Starlette(
+        routes=[_route(path, Endpoint(service, methods)) for path, methods in ROUTES.items()],
+        middleware=[Middleware(Boundary, node_id=config.node_id)],
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.router.default = not_found
+    return app
+
+
+def _route(path: str, endpoint: Endpoint) -> Route:
+    # GET documents/get is for the document whose id is "get": this route leaves other methods to the next
+    return Route(path, endpoint, methods=["POST"] if path.endswith("/documents/get") else None)

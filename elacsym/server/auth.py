@@ -1,0 +1,31 @@
+"""API keys: `Authorization: Bearer <key>`, compared in constant time."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+
+from elacsym.errors import Unauthorized
+
+
+class ApiKeys:
+    """The keys that may use the API; no keys: everybody may."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        """`keys` are printable ASCII."""
+        self._keys = tuple(key.encode() for key in keys)
+
+    def check(self, authorization: bytes | None) -> None:
+        """Raise Unauthorized unless the header's value brings one of the keys."""
+        if not self._keys:
+            return
+        if authorization is None:
+            raise Unauthorized("an API key is needed: send the header 'Authorization: Bearer <key>'")
+        scheme, _, given = authorization.partition(b" ")
+        given = given.strip()
+        found = False
+        for key in self._keys:
+            # every key is compared, so that the time does not tell which one came close
+            found |= hmac.compare_digest(key, given)
+        if scheme.lower() != b"bearer" or not found:
+            raise Unauthorized("the API key is not known here")

@@ -1,0 +1,158 @@
+"""The outermost layer: request ids, the access log, request metrics, and every error as one JSON form."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import re
+import time
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from elacsym.errors import ElacsymError, NotFound, OutcomeUnknown, Unauthorized
+from elacsym.server import codec
+from elacsym.server.endpoint import send_answer
+from elacsym.server.exchange import JSON, MethodNotAllowed, Trace
+from elacsym.telemetry import HTTP_REQUESTS, HTTP_SECONDS, get_logger
+
+_LOG = get_logger("http")
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_UNROUTED = "unrouted"
+_QUIET = frozenset({"/health", "/livez", "/readyz", "/metrics"})
+_CLIENT_GONE = 499
+_DRAIN_BYTES_MAX = 8 * 2**20
+_DRAIN_TIMEOUT_S = 1.0
+
+
+class Boundary:
+    """ASGI middleware around the router."""
+
+    def __init__(self, app: ASGIApp, *, node_id: str) -> None:
+        """`node_id` is sent as `X-Served-By`."""
+        self._app = app
+        self._served_by = (b"x-served-by", node_id.encode())
+        self._counters: dict[tuple[str, str, int], Any] = {}
+        self._timers: dict[str, Any] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; nothing but cancellation comes out."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started_s = time.perf_counter()
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(8).hex().encode()
+        trace = scope["elacsym"] = Trace(request_id.decode(), headers)
+        status = 0
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"].append((b"x-request-id", request_id))
+                message["headers"].append(self._served_by)
+            await send(message)
+
+        failure: Exception | None = None
+        try:
+            await self._app(scope, receive, send_marked)
+        except ClientDisconnect:
+            status = _CLIENT_GONE
+        except Exception as error:  # noqa: BLE001 - this is the boundary
+            failure = error
+            if status == 0:
+                await self._send_error(error, trace, receive, send_marked)
+        self._record(scope, trace, status, time.perf_counter() - started_s, failure)
+
+    async def _send_error(self, error: Exception, trace: Trace, receive: Receive, send: Send) -> None:
+        status, body = error_body(error, trace.request_id)
+        headers = [(b"content-type", JSON)]
+        retry_after_s = getattr(error, "retry_after_s", None)
+        if retry_after_s is not None and status in (429, 503):
+            headers.append((b"retry-after", str(max(1, math.ceil(retry_after_s))).encode()))
+        if isinstance(error, Unauthorized):
+            headers.append((b"www-authenticate", b"Bearer"))
+        if isinstance(error, MethodNotAllowed):
+            headers.append((b"allow", error.allowed.encode()))
+        if not await _drain(trace, receive):
+            headers.append((b"connection", b"close"))
+        await send_answer(send, codec.dumps(body), status, headers)
+
+    def _record(
+        self, scope: Scope, trace: Trace, status: int, seconds: float, failure: Exception | None
+    ) -> None:
+        route = getattr(scope.get("route"), "path_format", _UNROUTED)
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        counter = self._counters.get((method, route, status))
+        if counter is None:
+            counter = self._counters[method, route, status] = HTTP_REQUESTS.labels(method, route, str(status))
+            self._timers.setdefault(route, HTTP_SECONDS.labels(route))
+        counter.inc()
+        self._timers[route].observe(seconds)
+        facts: dict[str, Any] = {
+            "method": method,
+            "path": scope["path"],
+            "status": status,
+            "ms": round(seconds * 1000, 2),
+            "request_id": trace.request_id,
+        }
+        if failure is not None and not isinstance(failure, ElacsymError):
+            _LOG.error("request failed", exc_info=failure, **facts)
+        elif failure is not None:
+            log = _LOG.error if status >= 500 and not failure_is_retryable(failure) else _LOG.info
+            log("request refused", error=str(failure), **facts)
+        elif route in _QUIET:
+            _LOG.debug("request", **facts)
+        else:
+            _LOG.info("request", **facts)
+
+
+def failure_is_retryable(error: Exception) -> bool:
+    """Whether a repeat of the request may succeed."""
+    return isinstance(error, ElacsymError) and error.retryable
+
+
+def error_body(error: Exception, request_id: str) -> tuple[int, dict[str, Any]]:
+    """Status and JSON form of an error; what is no ElacsymError says nothing about itself."""
+    body = {"status": "error", "error": "internal error", "code": "internal", "request_id": request_id}
+    if not isinstance(error, ElacsymError):
+        return 500, body
+    body |= {"error": str(error), "code": error.code}
+    if isinstance(error, OutcomeUnknown) and error.idempotency_key is not None:
+        body["idempotency_key"] = error.idempotency_key
+    return error.status, body
+
+
+async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - an ASGI application
+    """The application of every path without a route."""
+    raise NotFound(f"there is nothing at {scope['path']}")
+
+
+async def _drain(trace: Trace, receive: Receive) -> bool:
+    """Read what is left of a refused body, so that the client sees the answer; whether that was all."""
+    headers = trace.headers
+    if trace.is_body_read or (
+        headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
+    ):
+        return True
+    if b"expect" in headers:
+        # asking for the body would invite it
+        return False
+    rest = _DRAIN_BYTES_MAX
+    try:
+        async with asyncio.timeout(_DRAIN_TIMEOUT_S):
+            while rest > 0:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return False
+                if not message.get("more_body", False):
+                    return True
+                rest -= len(message.get("body", b""))
+    except TimeoutError:
+        return False
+    return False

@@ -1,0 +1,94 @@
+"""The bodies of v1 writes to what the engine takes. Strict: unknown fields are refused by their path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from elacsym.engine.request import Document, WriteRequest
+from elacsym.errors import InvalidRequest, InvalidShape
+from elacsym.server import vectors
+from elacsym.server.decode_query import decode_filter
+from elacsym.server.shapes import Fields, expect, kind
+from elacsym.types import VECTOR, DocumentId
+
+_DOCUMENT_FIELDS = frozenset({"id", VECTOR, "attributes"})
+_MISSING = object()
+
+
+def upsert(body: Any) -> WriteRequest:
+    """The body of an upsert. Base64 vectors become float32 arrays; the engine checks values.
+
+    Raises InvalidShape, InvalidRequest.
+    """
+    fields = Fields(body)
+    values = fields.require("documents", list)
+    fields.end()
+    documents: list[Document] = []
+    encoded: list[tuple[int, dict[str, Any]]] = []
+    # this loop runs once per document of a bulk load: plain look-ups, no calls into helpers while all is well
+    for index, value in enumerate(values):
+        if type(value) is not dict:
+            raise InvalidShape(f"documents[{index}]", f"{kind(value)} where an object is expected")
+        if not value.keys() <= _DOCUMENT_FIELDS:
+            unknown = next(name for name in value if name not in _DOCUMENT_FIELDS)
+            raise InvalidShape(f"documents[{index}].{unknown}", "unknown field")
+        id_ = value.get("id", _MISSING)
+        if type(id_) is not int and type(id_) is not str:
+            raise _no_id(id_, f"documents[{index}].id")
+        attributes = value.get("attributes")
+        if attributes is None:
+            attributes = {}
+        elif type(attributes) is not dict:
+            raise InvalidShape(
+                f"documents[{index}].attributes", f"{kind(attributes)} where an object is expected"
+            )
+        elif VECTOR in attributes:
+            raise InvalidRequest(
+                f"documents[{index}].attributes.vector", "the vector stands beside the attributes"
+            )
+        vector = value.get(VECTOR)
+        if vector is not None:
+            attributes[VECTOR] = vector
+            if type(vector) is str:
+                encoded.append((index, attributes))
+            elif type(vector) is not list:
+                raise InvalidShape(
+                    f"documents[{index}].vector", f"{kind(vector)} where numbers or base64 are expected"
+                )
+        documents.append(Document(id_, attributes))
+    _decode_vectors(encoded)
+    return WriteRequest(upserts=documents)
+
+
+def _decode_vectors(encoded: list[tuple[int, dict[str, Any]]]) -> None:
+    texts = [attributes[VECTOR] for _, attributes in encoded]
+    decoded = vectors.decode_many(texts, [f"documents[{index}].vector" for index, _ in encoded])
+    for (_, attributes), vector in zip(encoded, decoded, strict=True):
+        attributes[VECTOR] = vector
+
+
+def delete(body: Any) -> WriteRequest:
+    """The body of a delete: exactly one of `ids` and `filter`. Raises InvalidShape, InvalidRequest."""
+    fields = Fields(body)
+    given, condition = fields.optional("ids", list), fields.take("filter")
+    fields.end()
+    if (given is None) == (condition is None):
+        raise InvalidShape("", "exactly one of the fields ids and filter is needed")
+    if given is not None:
+        return WriteRequest(deletes=ids(given, "ids"), path="ids")
+    return WriteRequest(delete_filter=decode_filter(condition, "filter"), path="filter")
+
+
+def ids(value: Any, path: str) -> list[DocumentId]:
+    """An array of document ids. Raises InvalidShape."""
+    found = expect(value, list, path)
+    for index, id_ in enumerate(found):
+        if type(id_) is not int and type(id_) is not str:
+            raise _no_id(id_, f"{path}[{index}]")
+    return found
+
+
+def _no_id(value: Any, path: str) -> InvalidShape:
+    if value is _MISSING:
+        return InvalidShape(path, "missing field")
+    return InvalidShape(path, f"{kind(value)} where an unsigned 64-bit integer or a string is expected")

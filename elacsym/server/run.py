@@ -1,0 +1,117 @@
+"""Runs the application: uvicorn on uvloop and httptools, orderly stop on SIGTERM, one line for people."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+import elacsym
+from elacsym import telemetry
+from elacsym.config import PREFIX, Config, InvalidSetting
+from elacsym.server.app import create_app
+from elacsym.server.node import open_database as open_node
+from elacsym.server.service import OpenDatabase
+
+# clients drop idle connections after 60 s: a server that waits longer never closes one that is being used
+_KEEP_ALIVE_S = 75
+_BACKLOG = 2_048
+
+
+def serve(
+    config: Config, open_database: OpenDatabase = open_node, *, announce: Callable[[str], None] = print
+) -> None:
+    """Serve until SIGTERM or SIGINT. `announce` is given one line once the server accepts requests.
+
+    Raises InvalidSetting for an unsafe or impossible listener, and whatever opening the database raises.
+    """
+    config.check_listener()
+    telemetry.configure_logging(level=config.log_level, as_json=config.logs_as_json)
+    log = telemetry.get_logger("server")
+    for warning in config.warnings:
+        log.warning("setting", reason=warning)
+    if config.is_open_to_all:
+        log.warning("no API keys are set: everybody who reaches this address may read and delete everything")
+    with _listener(config) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(config, open_database, listener, announce))
+
+
+async def _serve(
+    config: Config, open_database: OpenDatabase, listener: socket.socket, announce: Callable[[str], None]
+) -> None:
+    app = create_app(config, open_database)
+    settings = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        # the database opens before and closes after the server, so that a failure is an exception of `serve`
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(config.shutdown_timeout_s / 2)),
+        backlog=_BACKLOG,
+    )
+    async with app.router.lifespan_context(app):
+        await _Server(settings, lambda: announce(_start_line(config, listener))).serve(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, with a call-back once it listens; a signal ends it in a normal return."""
+
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_start()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+def _listener(config: Config) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise InvalidSetting(
+            f"{PREFIX}HOST and {PREFIX}PORT: cannot listen on {config.host} port {config.port}: {error}"
+        ) from error
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        # uvloop does not exist for every platform
+        return None
+    return uvloop.new_event_loop
+
+
+def _start_line(config: Config, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return (
+        f"elacsym {elacsym.__version__} · http://{shown}:{port} · storage {config.storage} · "
+        f"node {config.node_id} ({config.node_type})"
+    )

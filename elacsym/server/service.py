@@ -1,0 +1,67 @@
+"""What all requests of one server share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+from elacsym.compute import Compute
+from elacsym.config import Config
+from elacsym.engine.database import Database
+from elacsym.errors import Unavailable
+from elacsym.format import keys
+from elacsym.server.auth import ApiKeys
+from elacsym.server.limits import ByteBudget, Gate
+
+OpenDatabase = Callable[[Config, Compute], AbstractAsyncContextManager[Database]]
+
+_READY_FOR_S = 1.0
+_PROBE_TIMEOUT_S = 3.0
+_CLOSING_S_MIN = 1.0
+
+
+class Service:
+    """Settings, database, pool and limits. The database is there while the application runs."""
+
+    def __init__(self, config: Config, compute: Compute) -> None:
+        """`compute` is the pool for searching and decoding."""
+        self.config = config
+        self.compute = compute
+        self.keys = ApiKeys(config.api_keys)
+        self.budget = ByteBudget(config.body_bytes_in_flight_max)
+        self.queries = Gate(config.query_concurrency_max, "queries")
+        self._database: Database | None = None
+        self._ready_until_s = 0.0
+
+    @property
+    def database(self) -> Database:
+        """The open database. Raises Unavailable before the start and after the stop."""
+        if self._database is None:
+            raise Unavailable("the server is starting or stopping")
+        return self._database
+
+    @asynccontextmanager
+    async def running(self, open_database: OpenDatabase) -> AsyncIterator[None]:
+        """Have the database open. Closing may take half of the time for a stop; no write depends on it."""
+        stack = AsyncExitStack()
+        self._database = await stack.enter_async_context(open_database(self.config, self.compute))
+        try:
+            yield
+        finally:
+            self._database = None
+            async with asyncio.timeout(max(_CLOSING_S_MIN, self.config.shutdown_timeout_s / 2)):
+                await stack.aclose()
+
+    async def check_ready(self) -> None:
+        """Ask the store for one small object, at most once a second. Raises Unavailable, StoreUnavailable."""
+        store = self.database.services.store
+        if time.monotonic() < self._ready_until_s:
+            return
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                await store.get(keys.CLUSTER)
+        except TimeoutError as error:
+            raise Unavailable(f"the store did not answer within {_PROBE_TIMEOUT_S:g} s") from error
+        self._ready_until_s = time.monotonic() + _READY_FOR_S

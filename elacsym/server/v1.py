@@ -1,0 +1,226 @@
+"""The v1 API's handlers: decode, call the engine, encode; no logic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from elacsym.engine.request import WriteRequest
+from elacsym.errors import DocumentNotFound, InvalidRequest, NotOwner
+from elacsym.query.ast import Hit, Query, QueryResult, VectorLeg
+from elacsym.server import codec, decode, decode_query, schema_json
+from elacsym.server.exchange import Answer, Exchange, json_answer
+from elacsym.server.shapes import Fields
+from elacsym.types import VECTOR, Consistency, DocumentId
+
+_PAGE_SIZE_MAX = 1_000
+_IDS_MAX = 10_000
+# beyond this many values, rendering an answer is longer than a hop to the pool
+_INLINE_VALUES_MAX = 4_096
+
+
+async def create(exchange: Exchange) -> Answer:
+    """`PUT /v1/namespaces/{ns}`."""
+    name = exchange.namespace
+    schema = await exchange.decoded(schema_json.decode)
+    _begin_write(exchange)
+    created = await exchange.service.database.create(name, schema)
+    return json_answer({"namespace": name, "created": created})
+
+
+async def upsert(exchange: Exchange) -> Answer:
+    """`POST /v1/namespaces/{ns}/upsert`."""
+    return await _write(exchange, decode.upsert)
+
+
+async def delete(exchange: Exchange) -> Answer:
+    """`POST /v1/namespaces/{ns}/delete`."""
+    return await _write(exchange, decode.delete)
+
+
+async def query(exchange: Exchange) -> Answer:
+    """`POST /v1/namespaces/{ns}/query`."""
+    name = exchange.namespace
+    with exchange.service.queries.passage():
+        wanted = await exchange.decoded(decode_query.query)
+        result = await exchange.service.database.query(name, wanted)
+        values = len(result.hits) * (8 + (_dimensions(wanted) if wanted.include_vector else 0))
+        if values <= _INLINE_VALUES_MAX:
+            return Answer(_query_body(result, wanted, exchange.elapsed_ms))
+        body = await exchange.service.compute.run(_query_body, result, wanted, exchange.elapsed_ms)
+        return Answer(body)
+
+
+async def info(exchange: Exchange) -> Answer:
+    """`GET /v1/namespaces/{ns}`."""
+    found = await exchange.service.database.info(exchange.namespace)
+    return json_answer(
+        {
+            "namespace": found.name,
+            "schema": schema_json.encode(found.schema),
+            "documents": found.documents,
+            "bytes": found.segment_bytes + found.tail_bytes,
+            "segments": found.segments,
+            "wal_tail": {
+                "first_seq": found.next_seq - found.tail_slots,
+                "slots": found.tail_slots,
+                "bytes": found.tail_bytes,
+            },
+            "generation": found.generation,
+            "incarnation": found.inc,
+            "owner": exchange.service.config.node_id,
+        }
+    )
+
+
+async def delete_namespace(exchange: Exchange) -> Answer:
+    """`DELETE /v1/namespaces/{ns}`."""
+    name = exchange.namespace
+    _begin_write(exchange)
+    await exchange.service.database.delete(name)
+    return json_answer({"status": "OK"})
+
+
+async def list_namespaces(exchange: Exchange) -> Answer:
+    """`GET /v1/namespaces`."""
+    parameters = exchange.parameters
+    text = parameters.get("page_size", "100")
+    if not text.isdecimal() or not text.isascii() or len(text) > 4 or not 1 <= int(text) <= _PAGE_SIZE_MAX:
+        raise InvalidRequest("page_size", f"{text!r} where 1 to {_PAGE_SIZE_MAX} are allowed")
+    names, cursor = await exchange.service.database.list(
+        prefix=parameters.get("prefix", ""), cursor=parameters.get("cursor") or None, page_size=int(text)
+    )
+    return json_answer({"namespaces": [{"id": name} for name in names], "next_cursor": cursor})
+
+
+async def document(exchange: Exchange) -> Answer:
+    """`GET /v1/namespaces/{ns}/documents/{id}`."""
+    name, text = exchange.namespace, exchange.path_parameter("id")
+    parameters = exchange.parameters
+    include_vector = parameters.get("include_vector", "false")
+    if include_vector not in ("true", "false"):
+        raise InvalidRequest("include_vector", f"{include_vector!r} where true or false is expected")
+    consistency = decode_query.decode_consistency(parameters.get("consistency"))
+    for id_ in _ids_spelled(text):
+        try:
+            hit = await _one_document(exchange, name, id_, consistency, include_vector == "true")
+        except InvalidRequest:
+            # the namespace's ids are of the other type
+            continue
+        if hit is not None:
+            return Answer(codec.dumps(_document(hit)))
+    raise DocumentNotFound(f"namespace '{name}' has no document of id {text!r}")
+
+
+async def documents(exchange: Exchange) -> Answer:
+    """`POST /v1/namespaces/{ns}/documents/get`."""
+    name = exchange.namespace
+    ids, consistency, include_vector = await exchange.decoded(_decode_get)
+    hits = await exchange.service.database.documents(
+        name, ids, consistency=consistency, include_vector=include_vector
+    )
+    body = await exchange.service.compute.run(_documents_body, hits)
+    return Answer(body)
+
+
+def _begin_write(exchange: Exchange) -> None:
+    if exchange.service.config.node_type == "query":
+        raise NotOwner("this node only answers queries; write to an indexer")
+    exchange.is_mutating = True
+
+
+async def _write(exchange: Exchange, decoder: Callable[[Any], WriteRequest]) -> Answer:
+    name, key = exchange.namespace, exchange.idempotency_key
+    request = await exchange.decoded(decoder)
+    _begin_write(exchange)
+    try:
+        result = await exchange.service.database.write(
+            name, request, idempotency_key=key, deadline_s=exchange.remaining_s
+        )
+    except InvalidRequest as error:
+        # in this API the vector stands beside the attributes
+        field = error.field.replace("].attributes.vector", "].vector")
+        raise type(error)(field, error.reason) from error
+    token = result.token
+    return json_answer({"count": result.count, "seq": token.seq, "token": str(token)})
+
+
+def _dimensions(wanted: Query) -> int:
+    return next((leg.vector.size for leg in wanted.legs if isinstance(leg, VectorLeg)), 512)
+
+
+def _query_body(result: QueryResult, wanted: Query, took_ms: float) -> bytes:
+    is_distance = len(wanted.legs) == 1 and isinstance(wanted.legs[0], VectorLeg)
+    body: dict[str, Any] = {"results": [_row(hit, is_distance) for hit in result.hits], "took_ms": took_ms}
+    if result.aggregations is not None:
+        body["aggregations"] = result.aggregations
+    if result.groups is not None:
+        body["groups"] = result.groups
+    if result.plan is not None:
+        body["plan"] = result.plan
+    if wanted.consistency.level == "eventual":
+        body["staleness_ms"] = result.staleness_ms
+    return codec.dumps(body)
+
+
+def _row(hit: Hit, is_distance: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": hit.id}
+    if hit.score is not None:
+        # a distance is a 32-bit float: it prints with as many digits as identify it
+        row["score"] = np.float32(hit.score) if is_distance else hit.score
+    _add_attributes(row, hit)
+    if hit.cursor is not None:
+        row["cursor"] = hit.cursor
+    if hit.shares:
+        row["explain"] = [
+            {"leg": s.leg, "rank": s.rank, "score": s.score, "contribution": s.contribution}
+            for s in hit.shares
+        ]
+    return row
+
+
+def _add_attributes(row: dict[str, Any], hit: Hit) -> None:
+    attributes = hit.attributes
+    if VECTOR in attributes:
+        row["vector"] = attributes[VECTOR]
+        attributes = {name: value for name, value in attributes.items() if name != VECTOR}
+    row["attributes"] = attributes
+
+
+def _document(hit: Hit) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": hit.id}
+    _add_attributes(row, hit)
+    return row
+
+
+def _documents_body(hits: list[Hit | None]) -> bytes:
+    return codec.dumps({"documents": [None if hit is None else _document(hit) for hit in hits]})
+
+
+def _decode_get(body: Any) -> tuple[list[DocumentId], Consistency, bool]:
+    fields = Fields(body)
+    ids = decode.ids(fields.require("ids", list), "ids")
+    consistency = decode_query.decode_consistency(fields.take("consistency"))
+    include_vector = fields.optional("include_vector", bool, False)
+    fields.end()
+    if len(ids) > _IDS_MAX:
+        raise InvalidRequest("ids", f"{len(ids)} ids where {_IDS_MAX} are allowed")
+    return ids, consistency, include_vector
+
+
+def _ids_spelled(text: str) -> list[DocumentId]:
+    """What ids a path may mean: digits are a number where the namespace has numbers."""
+    if text.isascii() and text.isdecimal() and len(text) <= 20 and str(int(text)) == text:
+        return [int(text), text]
+    return [text]
+
+
+async def _one_document(
+    exchange: Exchange, name: str, id_: DocumentId, consistency: Consistency, include_vector: bool
+) -> Hit | None:
+    hits = await exchange.service.database.documents(
+        name, [id_], consistency=consistency, include_vector=include_vector
+    )
+    return hits[0]

@@ -1,0 +1,239 @@
+"""The settings: sources, values, typos, secrets."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import elacsym
+from elacsym.config import Config, InvalidSetting, is_loopback, is_one_typo_away, settings_table, show_bytes
+
+
+def load(environment=None, flags=None, config_path=None):
+    return Config.load(flags, environment=environment or {}, config_path=config_path)
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_nothing_set_gives_a_local_server():
+    config = load()
+    assert (config.storage, config.host, config.port) == ("./elacsym-data", "127.0.0.1", 3000)
+    assert config.node_id
+    config.check_listener()
+
+
+def test_later_sources_win(tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text('port = 1001\nfold_slots = 7\nlog_level = "debug"\ncache_disk_bytes = "1GiB"\n')
+    environment = {"ELACSYM_PORT": "1002", "ELACSYM_FOLD_SLOTS": "8"}
+    config = load(environment, {"port": 1003, "fold_slots": None}, file)
+    assert (config.port, config.fold_slots, config.log_level) == (1003, 8, "debug")
+    assert config.cache_disk_bytes == 2**30
+
+
+def test_the_file_is_found_by_variable_and_in_the_working_folder(tmp_path):
+    (tmp_path / "elacsym.toml").write_text("port = 1\n")
+    (tmp_path / "other.toml").write_text("port = 2\n")
+    assert load().port == 1
+    assert load({"ELACSYM_CONFIG": str(tmp_path / "other.toml")}).port == 2
+
+
+def test_an_unreadable_file_is_named(tmp_path):
+    with pytest.raises(InvalidSetting, match=r"nowhere\.toml"):
+        load(config_path=tmp_path / "nowhere.toml")
+    (tmp_path / "bad.toml").write_text("port = = 3")
+    with pytest.raises(InvalidSetting, match=r"bad.toml.*TOML"):
+        load(config_path=tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1024", 1024),
+        ("1KiB", 1024),
+        ("256MiB", 256 * 2**20),
+        ("10 GiB", 10 * 2**30),
+        ("1.5KiB", 1536),
+        ("2MB", 2 * 10**6),
+    ],
+)
+def test_sizes_are_bytes_or_have_a_unit(text, size):
+    assert load({"ELACSYM_CACHE_MEMORY_BYTES": text}).cache_memory_bytes == size
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("PORT", "70000", "an integer from 0 to 65535"),
+        ("PORT", "http", "an integer from 0 to 65535"),
+        ("CACHE_DISK_BYTES", "10 gigs", "a size from"),
+        ("CACHE_DISK_BYTES", "-1", "a size from"),
+        ("REQUEST_TIMEOUT_S", "0", "seconds from"),
+        ("REQUEST_TIMEOUT_S", "nan", "seconds from"),
+        ("FOLD_AGE_S", "30s", "seconds from"),
+        ("NODE_TYPE", "primary", "one of all, indexer, query"),
+        ("LOG_FORMAT", "xml", "one of auto, json, human"),
+        ("LOG_LEVEL", "loud", "one of debug, info, warning, error"),
+        ("ALLOW_ANONYMOUS", "maybe", "true or false"),
+        ("STORAGE", "gs://bucket", "s3://bucket/prefix"),
+        ("STORAGE", "s3://", "s3://bucket/prefix"),
+        ("NODE_ID", "a b", "1 to 128 of"),
+        ("NODE_ID", "a\r\nb", "1 to 128 of"),
+        ("UNINDEXED_BYTES_MAX", "3GiB", "2GiB"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_refused_with_name_and_rule(name, value, allowed):
+    with pytest.raises(InvalidSetting) as error:
+        load({f"ELACSYM_{name}": value})
+    assert f"ELACSYM_{name}: {value!r}" in str(error.value)
+    assert allowed in str(error.value)
+
+
+def test_an_empty_variable_is_unset():
+    assert load({"ELACSYM_PORT": "", "ELACSYM_NODE_ID": ""}).port == 3000
+
+
+def test_storage_has_an_alias():
+    assert load({"ELACSYM_STORAGE_PATH": "s3://bucket/here"}).storage == "s3://bucket/here"
+    with pytest.raises(InvalidSetting, match="ELACSYM_STORAGE_PATH"):
+        load({"ELACSYM_STORAGE_PATH": "./a", "ELACSYM_STORAGE": "./b"})
+
+
+@pytest.mark.parametrize(
+    "typo", ["ELACSYM_PROT", "ELACSYM_POR", "ELACSYM_PORTS", "ELACSYM_PURT", "ELACSMY_PORT"]
+)
+def test_a_name_one_typo_away_is_refused_with_a_suggestion(typo):
+    with pytest.raises(InvalidSetting, match=rf"{typo}.*did you mean ELACSYM_PORT"):
+        load({typo: "1"})
+
+
+def test_other_unknown_names_are_a_warning():
+    config = load({"ELACSYM_COLOUR": "blue", "HOME": "/"})
+    assert [w for w in config.warnings if "ELACSYM_COLOUR" in w] == list(config.warnings)
+    assert len(config.warnings) == 1
+
+
+def test_variables_of_tests_and_clients_are_no_settings():
+    names = ("TEST_DATA", "REQUIRE_CEPH", "SIM_SEEDS", "URL", "API_KEY")
+    assert load({f"ELACSYM_{name}": "x" for name in names}).warnings == ()
+
+
+def test_typos_and_unknown_names_are_judged_in_the_file_too(tmp_path):
+    file = tmp_path / "elacsym.toml"
+    file.write_text("prot = 1\n")
+    with pytest.raises(InvalidSetting, match="did you mean port"):
+        load()
+    file.write_text("colour = 1\n")
+    assert "colour" in load().warnings[0]
+
+
+def test_an_unknown_flag_is_refused():
+    with pytest.raises(InvalidSetting, match="--colour"):
+        load(flags={"colour": "blue"})
+
+
+def test_without_keys_only_loopback_is_listened_on():
+    with pytest.raises(InvalidSetting, match="ELACSYM_API_KEYS"):
+        load({"ELACSYM_HOST": "0.0.0.0"}).check_listener()
+    with_keys = load({"ELACSYM_HOST": "0.0.0.0", "ELACSYM_API_KEYS": "first-key,second-key"})
+    with_keys.check_listener()
+    assert not with_keys.is_open_to_all
+    anonymous = load({"ELACSYM_HOST": "0.0.0.0", "ELACSYM_ALLOW_ANONYMOUS": "true"})
+    anonymous.check_listener()
+    assert anonymous.is_open_to_all
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("example.org", False),
+    ],
+)
+def test_loopback_addresses_are_known(host, expected):
+    assert is_loopback(host) is expected
+
+
+def test_no_secret_is_shown():
+    environment = {
+        "ELACSYM_API_KEYS": "very-secret-key",
+        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "hidden-secret",
+        "AWS_SESSION_TOKEN": "hidden-token",
+    }
+    config = load(environment)
+    shown = f"{config.describe()} {config}"
+    assert "very-secret-key" not in shown
+    assert "hidden" not in shown
+    assert config.describe()["api_keys"] == "1 set"
+    with pytest.raises(InvalidSetting) as error:
+        load({"ELACSYM_API_KEYS": "short"})
+    assert "short" not in str(error.value)
+
+
+def test_keys_are_separated_by_commas():
+    assert load({"ELACSYM_API_KEYS": " first-key , second-key,"}).api_keys == ("first-key", "second-key")
+
+
+def test_aws_variables_are_collected():
+    config = load(
+        {
+            "AWS_ACCESS_KEY_ID": "id",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_ENDPOINT_URL": "http://one",
+            "AWS_ENDPOINT_URL_S3": "http://two",
+        }
+    )
+    assert (config.aws.access_key_id, config.aws.secret_access_key) == ("id", "secret")
+    assert (config.aws.region, config.aws.endpoint_url) == ("eu-west-1", "http://two")
+
+
+def test_settings_that_contradict_each_other_are_refused():
+    with pytest.raises(InvalidSetting, match="BODY_BYTES_IN_FLIGHT_MAX"):
+        load({"ELACSYM_BODY_BYTES_IN_FLIGHT_MAX": "1MiB"})
+
+
+def test_the_table_names_every_setting():
+    rows = re.findall(r"^\| `(ELACSYM_\w+)`", settings_table(), re.MULTILINE)
+    assert rows == ["ELACSYM_" + name.upper() for name in load().describe()]
+
+
+def test_every_setting_is_read_by_somebody():
+    read = set()
+    for file in Path(elacsym.__file__).parent.rglob("*.py"):
+        if file.name != "config.py":
+            nodes = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Attribute)]
+            read |= {n.attr for n in nodes if ast.unparse(n.value).split(".")[-1] == "config"}
+    behind = {"log_format": "logs_as_json", "allow_anonymous": "check_listener"}
+    assert [name for name in load().describe() if behind.get(name, name) not in read] == []
+
+
+@given(st.text("ABCD_", min_size=1, max_size=8), st.data())
+def test_every_single_edit_is_one_typo(word, data):
+    place = data.draw(st.integers(0, len(word) - 1))
+    letter = data.draw(st.sampled_from("ABCDX"))
+    edits = {
+        word[:place] + word[place + 1 :],
+        word[:place] + letter + word[place + 1 :],
+        word[:place] + letter + word[place:],
+        word[:place] + word[place : place + 2][::-1] + word[place + 2 :],
+    }
+    assert all(is_one_typo_away(word, edit) for edit in edits - {word})
+    assert not is_one_typo_away(word, word)
+    assert not is_one_typo_away(word, word + "XY")
+
+
+@given(st.integers(0, 2**50))
+def test_shown_sizes_read_back(size):
+    assert load({"ELACSYM_CACHE_DISK_BYTES": show_bytes(size)}).cache_disk_bytes == size
