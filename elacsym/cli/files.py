@@ -57,7 +57,9 @@ def read_json_lines(stream: Iterable[bytes], fields: Fields, name: str) -> Itera
         try:
             value = orjson.loads(line)
             document = _document(value, fields)
-        except (orjson.JSONDecodeError, ValueError) as error:
+        except orjson.JSONDecodeError as error:
+            raise FileError(f"{name}: line {number}, column {error.colno}: {error.msg}") from error
+        except ValueError as error:
             raise FileError(f"{name}: line {number}: {error}") from error
         yield Row(number, len(line), document)
 

@@ -107,7 +107,12 @@ class _Scrubber:
             self._report.documents += ref.rows_live
 
     async def _read(self, key: str, file: FileRef) -> bytes | None:
-        found = await self._store.get(key)
+        try:
+            found = await self._store.get(key)
+        except CorruptObject as error:
+            # a store that keeps checksums of its own finds the damage first
+            self._problem(error.key, str(error))
+            return None
         if found is None:
             self._problem(key, _MISSING)
             return None
@@ -124,11 +129,11 @@ class _Scrubber:
         tail = Tail(self._manifest)
         while True:
             key = self._keys.wal(self._manifest.inc, tail.next)
-            found = await self._store.get(key)
-            if found is None:
-                return
-            self._count(found.data)
             try:
+                found = await self._store.get(key)
+                if found is None:
+                    return
+                self._count(found.data)
                 entry = WalEntry.decode(found.data, key=key)
             except CorruptObject as error:
                 self._problem(error.key, str(error))

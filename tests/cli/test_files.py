@@ -75,7 +75,7 @@ def test_blank_lines_are_passed_over_but_counted():
 def test_a_bad_line_is_named_by_its_number_and_reason(line, reason):
     with pytest.raises(FileError) as caught:
         list(read_json_lines([b'{"id": 0}', line], Fields(), "docs.jsonl"))
-    assert str(caught.value).startswith("docs.jsonl: line 2: ")
+    assert str(caught.value).startswith("docs.jsonl: line 2")
     assert reason in str(caught.value)
 
 
@@ -126,7 +126,7 @@ def test_a_parquet_file_that_cannot_be_taken_says_why(tmp_path, table, reason):
 def test_a_file_that_is_no_parquet_is_reported(tmp_path):
     path = tmp_path / "x.parquet"
     path.write_bytes(b"PAR1 not really PAR1")
-    with pytest.raises(FileError, match="x.parquet"):
+    with pytest.raises(FileError, match=r"x\.parquet"):
         list(read_parquet(path, Fields()))
 
 
@@ -154,9 +154,8 @@ def test_what_is_written_as_json_lines_reads_back_the_same():
 
 def test_what_is_written_as_parquet_reads_back_the_same(tmp_path):
     path = tmp_path / "out.parquet"
-    types = {
-        "title": "string", "tags": "array<string>", "n": "integer", "u": "unsigned", "f": "float", "b": "boolean"
-    }  # fmt: skip
+    types = {"title": "string", "tags": "array<string>", "n": "integer", "u": "unsigned", "f": "float"}
+    types["b"] = "boolean"
     writer = ParquetWriter(path, types, 2)
     writer.write(RESULTS)
     writer.write([])

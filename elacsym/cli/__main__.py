@@ -1,0 +1,5 @@
+"""`python -m elacsym.cli` is `elacsym`."""
+
+from elacsym.cli.app import main
+
+main()

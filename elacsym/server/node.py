@@ -1,0 +1,85 @@
+"""From settings to a running database: store, probe, cache, engine and upkeep are put together here only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from elacsym.clock import SystemClock, system_random
+from elacsym.compute import Compute
+from elacsym.config import Config
+from elacsym.engine.database import Database
+from elacsym.engine.namespace import EngineSettings, Services
+from elacsym.log.settings import LogSettings
+from elacsym.store.base import ObjectStore
+from elacsym.store.cache import ObjectCache
+from elacsym.store.open import StoreOptions, open_store
+from elacsym.store.probe import probe
+from elacsym.telemetry import get_logger
+from elacsym.upkeep.supervisor import Upkeep
+
+_log = get_logger("node")
+
+
+@asynccontextmanager
+async def open_database(config: Config, compute: Compute) -> AsyncIterator[Database]:
+    """The database of a node, with its upkeep, for as long as the block runs.
+
+    Raises UnsafeStore where the store fails the probe, InvalidRequest for a bad storage, StoreUnavailable.
+    """
+    async with AsyncExitStack() as stack:
+        store = open_config_store(config)
+        stack.push_async_callback(store.close)
+        await _prove(store, config)
+        cache = ObjectCache(
+            store,
+            compute=compute,
+            folder=Path(config.cache_path),
+            disk_bytes_max=config.cache_disk_bytes,
+            memory_bytes_max=config.cache_memory_bytes,
+        )
+        stack.push_async_callback(cache.close)
+        settings = engine_settings(config)
+        services = Services(store, cache, compute, SystemClock(), system_random(), settings, config.node_id)
+        database = Database(services)
+        stack.push_async_callback(database.close)
+        upkeep = Upkeep(database, is_indexer=config.node_type != "query")
+        upkeep.start()
+        stack.push_async_callback(upkeep.stop)
+        yield database
+
+
+def open_config_store(config: Config) -> ObjectStore:
+    """The store that the settings name, not yet probed. Raises InvalidRequest, StoreUnavailable."""
+    aws = config.aws
+    options = StoreOptions(
+        endpoint_url=aws.endpoint_url,
+        region=aws.region,
+        access_key_id=aws.access_key_id,
+        secret_access_key=aws.secret_access_key,
+        session_token=aws.session_token,
+        profile=aws.profile,
+    )
+    return open_store(config.storage, options=options, clock=SystemClock(), rng=system_random())
+
+
+def engine_settings(config: Config) -> EngineSettings:
+    """The engine's part of the settings."""
+    return EngineSettings(
+        log=LogSettings(gc_grace_s=config.gc_grace_s, unfolded_bytes_max=config.unindexed_bytes_max),
+        fold_bytes=config.fold_bytes,
+        fold_slots=config.fold_slots,
+        fold_age_s=config.fold_age_s,
+        gc_grace_s=config.gc_grace_s,
+        open_namespaces_max=config.open_namespaces_max,
+        namespace_idle_s=config.namespace_idle_s,
+    )
+
+
+async def _prove(store: ObjectStore, config: Config) -> None:
+    report = await probe(store, system_random())
+    if config.unsafe_single_writer_store and not report.passed:
+        _log.warning("the store does not honour conditional writes; only one process may ever use it")
+        return
+    report.require_safe()
