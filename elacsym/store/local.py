@@ -152,7 +152,8 @@ class LocalStore:
     def _create(self, key: str, data: bytes) -> Etag | None:
         path = self._path(key)
         if path.exists():
-            sync_path(path.parent)  # a refusal is an answer about an object: it must not vanish afterwards
+            with contextlib.suppress(FileNotFoundError):
+                sync_path(path.parent)  # a refusal speaks of an object, which must not vanish afterwards
             return None
         with self._written(data, generation=1) as (temporary, etag):
             for _ in range(_TRIES_MAX):
@@ -187,10 +188,16 @@ class LocalStore:
         path = self._path(key)
         with locked(self._locks / lock_name(key)):  # else a replacement that is under way would bring it back
             try:
-                path.unlink()
+                folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             except (FileNotFoundError, NotADirectoryError):
                 return
-            sync_path(path.parent)
+            try:
+                os.unlink(path.name, dir_fd=folder)
+                sync(folder)  # through its descriptor: as soon as it is empty another delete may remove it
+            except FileNotFoundError:
+                return
+            finally:
+                os.close(folder)
         for parent in path.parents:
             if parent == self.root:
                 break
