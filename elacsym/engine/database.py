@@ -53,8 +53,10 @@ class Database:
         self._check_name(name)
         services = self.services
         log = services.settings.log
+        # a first schema obeys the rules of growing ones, and gets the same defaults
+        first = extended(Schema(), schema)
         created = await catalog.create(
-            services.store, name, schema, clock=services.clock, rng=services.rng, settings=log
+            services.store, name, first, clock=services.clock, rng=services.rng, settings=log
         )
         if not created.is_new:
             namespace = await self.namespace(name)

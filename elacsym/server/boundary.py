@@ -7,6 +7,7 @@ import math
 import os
 import re
 import time
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -24,6 +25,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _UNROUTED = "unrouted"
 _QUIET = frozenset({"/health", "/livez", "/readyz", "/metrics"})
 _CLIENT_GONE = 499
+_UNREAD_BYTES_MAX = 64 * 2**10
 _DRAIN_BYTES_MAX = 8 * 2**20
 _DRAIN_TIMEOUT_S = 1.0
 
@@ -79,9 +81,14 @@ class Boundary:
             headers.append((b"www-authenticate", b"Bearer"))
         if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", error.allowed.encode()))
-        if not await _drain(trace, receive):
-            headers.append((b"connection", b"close"))
-        await send_answer(send, codec.dumps(body), status, headers)
+        if not _is_much_unread(trace):
+            await send_answer(send, codec.dumps(body), status, headers)
+            return
+        headers.append((b"connection", b"close"))
+        # closing while the client still sends would reset the connection, and the answer with it
+        await send_answer(send, codec.dumps(body), status, headers, more_body=True)
+        await _drain(trace, receive)
+        await send({"type": "http.response.body"})
 
     def _record(
         self, scope: Scope, trace: Trace, status: int, seconds: float, failure: Exception | None
@@ -133,26 +140,21 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa
     raise NotFound(f"there is nothing at {scope['path']}")
 
 
-async def _drain(trace: Trace, receive: Receive) -> bool:
-    """Read what is left of a refused body, so that the client sees the answer; whether that was all."""
-    headers = trace.headers
-    if trace.is_body_read or (
-        headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
-    ):
-        return True
-    if b"expect" in headers:
-        # asking for the body would invite it
-        return False
+def _is_much_unread(trace: Trace) -> bool:
+    length = trace.headers.get(b"content-length", b"0")
+    is_much = b"transfer-encoding" in trace.headers or not length.isdigit() or int(length) > _UNREAD_BYTES_MAX
+    return is_much and not trace.is_body_read
+
+
+async def _drain(trace: Trace, receive: Receive) -> None:
+    """Read on for a while, unless the client waits to be asked for the body."""
+    if b"expect" in trace.headers:
+        return
     rest = _DRAIN_BYTES_MAX
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_TIMEOUT_S):
             while rest > 0:
                 message = await receive()
-                if message["type"] == "http.disconnect":
-                    return False
                 if not message.get("more_body", False):
-                    return True
+                    return
                 rest -= len(message.get("body", b""))
-    except TimeoutError:
-        return False
-    return False

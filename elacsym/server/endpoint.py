@@ -74,11 +74,13 @@ class Endpoint:
         await send_answer(send, body, answer.status, headers)
 
 
-async def send_answer(send: Send, body: bytes, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-    """Send a whole response."""
+async def send_answer(
+    send: Send, body: bytes, status: int, headers: list[tuple[bytes, bytes]], *, more_body: bool = False
+) -> None:
+    """Send a response; with `more_body` the caller ends it."""
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": more_body})
 
 
 async def _within_deadline(handler: Handler, exchange: Exchange) -> Answer:

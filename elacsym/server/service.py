@@ -14,8 +14,11 @@ from elacsym.errors import Unavailable
 from elacsym.format import keys
 from elacsym.server.auth import ApiKeys
 from elacsym.server.limits import ByteBudget, Gate
+from elacsym.telemetry import get_logger
 
 OpenDatabase = Callable[[Config, Compute], AbstractAsyncContextManager[Database]]
+
+_LOG = get_logger("server")
 
 _READY_FOR_S = 1.0
 _PROBE_TIMEOUT_S = 3.0
@@ -51,8 +54,12 @@ class Service:
             yield
         finally:
             self._database = None
-            async with asyncio.timeout(max(_CLOSING_S_MIN, self.config.shutdown_timeout_s / 2)):
-                await stack.aclose()
+            limit_s = max(_CLOSING_S_MIN, self.config.shutdown_timeout_s / 2)
+            try:
+                async with asyncio.timeout(limit_s):
+                    await stack.aclose()
+            except TimeoutError:
+                _LOG.warning("the database did not close in time", limit_s=limit_s)
 
     async def check_ready(self) -> None:
         """Ask the store for one small object, at most once a second. Raises Unavailable, StoreUnavailable."""

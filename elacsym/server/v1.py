@@ -9,6 +9,7 @@ import numpy as np
 
 from elacsym.engine.request import WriteRequest
 from elacsym.errors import DocumentNotFound, InvalidRequest, NotOwner
+from elacsym.format.keys import is_valid_name
 from elacsym.query.ast import Hit, Query, QueryResult, VectorLeg
 from elacsym.server import codec, decode, decode_query, schema_json
 from elacsym.server.exchange import Answer, Exchange, json_answer
@@ -89,8 +90,12 @@ async def list_namespaces(exchange: Exchange) -> Answer:
     text = parameters.get("page_size", "100")
     if not text.isdecimal() or not text.isascii() or len(text) > 4 or not 1 <= int(text) <= _PAGE_SIZE_MAX:
         raise InvalidRequest("page_size", f"{text!r} where 1 to {_PAGE_SIZE_MAX} are allowed")
+    prefix, start = parameters.get("prefix", ""), parameters.get("cursor", "")
+    for field, value in (("prefix", prefix), ("cursor", start)):
+        if value and not is_valid_name(value):
+            raise InvalidRequest(field, f"no namespace can be called {value!r}")
     names, cursor = await exchange.service.database.list(
-        prefix=parameters.get("prefix", ""), cursor=parameters.get("cursor") or None, page_size=int(text)
+        prefix=prefix, cursor=start or None, page_size=int(text)
     )
     return json_answer({"namespaces": [{"id": name} for name in names], "next_cursor": cursor})
 

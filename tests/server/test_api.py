@@ -32,6 +32,16 @@ async def test_creating_twice_changes_nothing_and_new_attributes_are_added(clien
     assert (shown["vector_dim"], shown["vector_metric"]) == (3, "cosine")
 
 
+async def test_a_first_schema_obeys_the_rules_and_gets_the_defaults(client):
+    reserved = await client.put(NS, json={"schema": {"attributes": {"$x": {"type": "string"}}}})
+    assert reserved.status_code == 400
+    assert (await client.get(NS)).status_code == 404
+    for _ in range(2):
+        assert (await client.put(NS, json={"schema": {"vector_dim": 2}})).status_code == 200
+    assert (await client.get(NS)).json()["schema"]["vector_metric"] == "cosine"
+    assert await query(client, vector=[1, 0]) | {"took_ms": 0} == {"results": [], "took_ms": 0}
+
+
 async def test_a_conflicting_schema_is_refused_and_changes_nothing(docs):
     before = (await docs.get(NS)).json()
     for schema in (
