@@ -12,11 +12,16 @@ from elacsym.compute import InlineCompute
 from elacsym.engine.database import Database
 from elacsym.engine.namespace import EngineSettings, Services
 from elacsym.engine.request import Document, WriteRequest
+from elacsym.log.settings import LogSettings
 from elacsym.store.cache import ObjectCache
 from elacsym.store.memory import MemoryStore
 from elacsym.types import Attribute, AttributeType, FullText, Metric, Schema
 
 TEXT = FullText(stemming=True, remove_stopwords=True)
+
+
+# retries without real waiting
+FAST = EngineSettings(log=LogSettings(retry_base_s=0.0005, retry_cap_s=0.002, swap_attempts=6, store_attempts=4))
 
 
 async def open_database(
@@ -31,7 +36,7 @@ async def open_database(
         compute,
         clock or SystemClock(),
         random.Random(seed),
-        settings or EngineSettings(),
+        settings or FAST,
         "test",
     )
     return Database(services)
