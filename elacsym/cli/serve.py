@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from elacsym.cli.terminal import ConfigFile, Storage, err, out
+from elacsym.cli.terminal import ConfigFile, Storage, out
 from elacsym.config import Config
 
 
@@ -50,7 +50,7 @@ def serve(
         "allow_anonymous": allow_anonymous,
     }
     settings = Config.load(flags, config_path=config)
-    run(settings, open_database, announce=lambda line: err.print(line, markup=False, soft_wrap=True))
+    run(settings, open_database, announce=typer.echo)
 
 
 def demo(

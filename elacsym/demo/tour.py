@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import tempfile
 import threading
 import time
@@ -154,8 +155,14 @@ def run(console: Console, *, data: Path | None = None, port: int = 0, serve: boo
             hybrid = folder / "hybrid-query.json"
             hybrid.write_bytes(_as_body(QUESTIONS[2].params(projection)))
             console.print(Text(curl_examples(url, hybrid)), soft_wrap=True)
-            with contextlib.suppress(KeyboardInterrupt):
-                threading.Event().wait()
+            _wait_for_signal()
+
+
+def _wait_for_signal() -> None:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
 
 
 def _embedded(console: Console) -> tuple[list[Entry], Projection, npt.NDArray[np.float32]]:

@@ -1,0 +1,36 @@
+"""`elacsym serve` as a process of its own."""
+
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from elacsym.client import Client
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A started `elacsym serve`, and its URL."""
+    command = [sys.executable, "-m", "elacsym.cli", "serve", "--port", "0", "--node-id", "n1"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        line = process.stdout.readline()
+        yield process, re.search(r"http://\S+", line)[0]
+        process.kill()
+
+
+def test_without_settings_it_listens_on_loopback_stores_in_the_folder_and_stops_on_sigterm(served, tmp_path):
+    process, url = served
+    assert url.startswith("http://127.0.0.1:")
+    with Client(url) as client:
+        assert client.health()["status"] == "ok"
+        client.create("n", {})
+        client.upsert("n", [{"id": 1}])
+    assert any((tmp_path / "elacsym-data" / "ns").rglob("wal/*"))
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in errors
