@@ -110,14 +110,14 @@ class TextIndex:
         values = texts.to_pylist()
         analysis = analyzer(settings)
         numbering = _Numbering(analysis)
-        numbers, cut = array("I"), []
-        for value in values:
+        numbers, ends = array("I"), np.zeros(len(values) + 1, np.int64)
+        for row, value in enumerate(values):
             for text in _texts(value):
                 numbers.extend(map(numbering.__getitem__, analysis.segments(text)))
-            cut.append(len(numbers))
+            ends[row + 1] = len(numbers)
         found = np.frombuffer(numbers, np.uint32)
         kept = np.flatnonzero(found != DROPPED)
-        rows = np.repeat(np.arange(len(values)), np.diff(cut, prepend=0))[kept]
+        rows = np.repeat(np.arange(len(values)), ends[1:] - ends[:-1])[kept]
         lengths = np.bincount(rows, minlength=len(values)).astype(np.uint32)
         terms = sorted(numbering.terms)
         rank = np.empty(len(terms), np.uint32)

@@ -28,10 +28,25 @@ TOKEN_LENGTH_MAX = 254
 TERMS_REMEMBERED = 2**17  # segments whose terms an analyzer remembers: some 20 MiB
 
 languages = frozenset(
-    re.findall(
-        "[a-z]+",
-        "arabic danish dutch english finnish french german greek hungarian italian norwegian portuguese romanian "
-        "russian spanish swedish tamil turkish",
+    (
+        "arabic",
+        "danish",
+        "dutch",
+        "english",
+        "finnish",
+        "french",
+        "german",
+        "greek",
+        "hungarian",
+        "italian",
+        "norwegian",
+        "portuguese",
+        "romanian",
+        "russian",
+        "spanish",
+        "swedish",
+        "tamil",
+        "turkish",
     )
 )
 _NO_STOPWORDS = frozenset(("arabic", "greek", "romanian", "tamil", "turkish"))
@@ -60,15 +75,16 @@ _UAX29_CLASSES = {
 # WB4 to WB13b: an element goes on into the next one, or it is the last. WB3c, WB15, WB16: emoji and flags
 _UAX29_CUT = re.compile(
     r"""L++ (?![EJHN_:.'])  # most words
-       |(?:L++ x (?: (?=[LHN_]) | [:.'] x (?=[LH]) )
-          |H   x (?: (?=[LHN_]) | [:.'] x (?=[LH]) | " x (?=H) )
-          |N++ x (?: (?=[LHN_]) | [,.'] x (?=N) )
-          |K++ x (?=[K_])
-          |_++ x (?=[LHNK_])
-        )*+
-        (?: H x ' x | L++ x | N++ x | K++ x | _++ x | H x | O x | P x )
-        (?: (?<=J) P x )*+
-       |R x (?: R x )?""".replace("x", "[EJ]*+"),
+       |(?:(?:L++ x (?: (?=[LHN_]) | [:.'] x (?=[LH]) )
+             |H   x (?: (?=[LHN_]) | [:.'] x (?=[LH]) | " x (?=H) )
+             |N++ x (?: (?=[LHN_]) | [,.'] x (?=N) )
+             |K++ x (?=[K_])
+             |_++ x (?=[LHNK_])
+           )*+
+           (?: H x ' x | L++ x | N++ x | K++ x | _++ x | H x | O x | P x )
+          |R x (?: R x )?
+        )
+        (?: (?<=J) P x )*+""".replace("x", "[EJ]*+"),
     re.VERBOSE,
 )
 _UAX29_CUT_ASCII = re.compile(

@@ -175,7 +175,7 @@ def _row_sums(terms: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
             terms[:, 0] += terms[:, width - 1]
         terms[:, :half] += terms[:, half : 2 * half]
         width = half
-    return terms[:, 0].copy()
+    return terms[:, 0] + 0.0  # a copy, without negative zeros
 
 
 def _norms(matrix: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -210,7 +210,12 @@ def top_k(
         candidates = _candidates(column, query, k, metric, chosen)
     else:
         candidates = np.arange(count) if chosen is None else chosen
-    distances = exact_distances(column.matrix[candidates], column.norms[candidates], query, metric)
+    distances = np.empty(len(candidates), np.float32)
+    for start in range(0, len(candidates), GATHER_ROWS):
+        part = candidates[start : start + GATHER_ROWS]
+        distances[start : start + len(part)] = exact_distances(
+            column.matrix[part], column.norms[part], query, metric
+        )
     order = np.lexsort((candidates, -distances if metric is Metric.DOT else distances))
     distances, candidates = distances[order], candidates[order]
     if len(order) > k:
@@ -224,13 +229,7 @@ def _candidates(
     column: VectorColumn, query: npt.NDArray[np.float32], k: int, metric: Metric, chosen: Rows | None
 ) -> Rows:
     """Positions in the column that hold every row of the answer. chosen: positions to search; None: all."""
-    norms = column.norms if chosen is None else column.norms[chosen]
-    norm = float(_norms(query[None, :])[0])
-    # the bounds hold for any power of two; this one keeps every partial sum below the largest float32
-    scale = 2.0 ** (-8 - math.frexp(norm)[1])
-    scaled = (query.astype(np.float64) * scale).astype(np.float32)
-    products = _products(column.matrix, scaled, chosen).astype(np.float64) / scale
-    low, high = _bounds(products, norms, norm, column.dimensions, scale, metric)
+    low, high = _bounds(column, query, metric, chosen)
     with np.errstate(over="ignore"):
         limit = np.partition(high, k - 1)[k - 1].astype(np.float32)
         found = np.flatnonzero(low.astype(np.float32) <= limit)
@@ -240,9 +239,9 @@ def _candidates(
 def _products(matrix: Matrix, query: npt.NDArray[np.float32], chosen: Rows | None) -> npt.NDArray[np.float32]:
     """(n,) float32 inner products with the chosen rows.
 
-    numpy.vecdot calls BLAS once per row, too short for BLAS to start threads, and is as fast as memory: a
-    query takes one core and leaves the others to other queries. A matrix-vector product would wake every
-    core to wait for the same memory.
+    numpy.vecdot calls BLAS once per row, too short (up to 10,000 dimensions) for OpenBLAS to start threads,
+    and is as fast as memory: a query takes one core and leaves the others to other queries. A matrix-vector
+    product would wake every core to wait for the same memory.
     """
     if chosen is None:
         products: npt.NDArray[np.float32] = np.vecdot(matrix, query)
@@ -258,12 +257,7 @@ def _products(matrix: Matrix, query: npt.NDArray[np.float32], chosen: Rows | Non
 
 
 def _bounds(
-    products: npt.NDArray[np.float64],
-    norms: npt.NDArray[np.float64],
-    norm: float,
-    dimensions: int,
-    scale: float,
-    metric: Metric,
+    column: VectorColumn, query: npt.NDArray[np.float32], metric: Metric, chosen: Rows | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Two bounds around what `exact_distances` rounds to float32 (negated for dot): (n,) float64 each.
 
@@ -273,10 +267,16 @@ def _bounds(
     cover the float64 roundings of products and cosines; those of squared norms and squared differences stay
     below 2^-46 of |a|² + |b|² for any dimension allowed.
     """
-    terms = (dimensions + 4) * _ROUND
+    norms = column.norms if chosen is None else column.norms[chosen]
+    wide = query.astype(np.float64)
+    norm = float(_norms(wide[None, :])[0])
+    # a power of two that keeps every partial sum below the largest float32
+    scale = 2.0 ** (-8 - math.frexp(norm)[1])
+    products = _products(column.matrix, (wide * scale).astype(np.float32), chosen).astype(np.float64) / scale
+    terms = (column.dimensions + 4) * _ROUND
     lengths = norms * norm
     error = lengths * (terms / (1.0 - terms))
-    error += 3 * dimensions * _SMALLEST / scale
+    error += 3 * column.dimensions * _SMALLEST / scale
     if metric is Metric.L2:
         squares = norms * norms + norm * norm
         middle = squares - 2.0 * products

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+
+from elacsym.index.cluster import ROWS_MIN, cluster_order
+
+
+def blobs(rows: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ten far groups in random order, and the group of each row."""
+    rng = np.random.default_rng(5)
+    groups = rng.integers(0, 10, rows)
+    return ((rng.standard_normal((rows, 8)) + 100 * groups[:, None]) * scale).astype(np.float32), groups
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e34])
+def test_rows_of_one_cluster_become_neighbours(scale):
+    matrix, groups = blobs(4_000, scale)
+    order = cluster_order(matrix)
+    assert sorted(order.tolist()) == list(range(4_000))
+    changes = np.count_nonzero(np.diff(groups[order]))
+    assert changes <= 4_000 // 128 < np.count_nonzero(np.diff(groups)) // 10
+
+
+def test_the_order_is_the_same_every_time():
+    matrix, _ = blobs(2_000, 1.0)
+    assert np.array_equal(cluster_order(matrix), cluster_order(matrix.copy()))
+
+
+def test_few_rows_keep_their_order():
+    matrix, _ = blobs(ROWS_MIN - 1, 1.0)
+    assert np.array_equal(cluster_order(matrix), np.arange(ROWS_MIN - 1))
+
+
+def test_equal_and_zero_vectors_are_ordered_too():
+    order = cluster_order(np.zeros((ROWS_MIN, 3), np.float32))
+    assert sorted(order.tolist()) == list(range(ROWS_MIN))
