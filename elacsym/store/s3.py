@@ -11,8 +11,9 @@ What a failed request means is read from the error code alone:
     ConcurrentModification   refused or not: StoreUnavailable, resolved by reading back NoSuchKey
     missing anything else, no answer, a body cut short           StoreUnavailable
 
-Some stores compare If-Match with the ETag as they return it, in quotes, others without the quotes; a refusal
-in one spelling is asked again in the other until one has succeeded, and that one is kept.
+Some stores compare If-Match with the ETag as they return it, in quotes, others without the quotes. Until a
+replacement has succeeded, one that is refused although the ETag is current is sent again in the other
+spelling.
 """
 
 from __future__ import annotations
@@ -128,12 +129,16 @@ class S3Store:
 
     async def put_if_match(self, key: str, data: bytes, etag: Etag) -> Etag | None:
         """See ObjectStore."""
-        spellings = (True, False) if self.is_etag_quoted is None else (self.is_etag_quoted,)
-        for is_quoted in spellings:
+        if self.is_etag_quoted is not None:
+            return await self._put(key, data, IfMatch=_spelled(etag, is_quoted=self.is_etag_quoted))
+        for is_quoted in (True, False):
             new_etag = await self._put(key, data, IfMatch=_spelled(etag, is_quoted=is_quoted))
             if new_etag is not None:
                 self.is_etag_quoted = is_quoted
                 return new_etag
+            found = await self.get(key)
+            if found is None or found.etag != etag:
+                return None  # a true refusal says nothing about spelling
         return None
 
     async def delete(self, key: str) -> None:

@@ -118,12 +118,24 @@ async def test_a_listing_shows_no_locks_and_no_temporary_files(store, tmp_path):
     assert visible_files(tmp_path) == ["a/b"]
 
 
-async def test_a_small_create_costs_one_fsync_of_the_file_and_one_of_its_folder(store, monkeypatch):
-    await store.put_if_absent("a/b/0", b"1")
-    synced: list[str] = []
-    monkeypatch.setattr(local, "sync", lambda fd: synced.append("folder" if os.path.isdir(fd) else "file"))
+async def test_the_bytes_are_durable_before_the_name_and_the_name_before_the_answer(store, monkeypatch):
+    etag = await store.put_if_absent("a/b/0", b"1")
+    steps: list[str] = []
+
+    def recorded(name, real):
+        def call(*args, **kwargs):
+            steps.append(name)
+            return real(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(local, "sync", lambda fd: steps.append("folder" if os.path.isdir(fd) else "file"))
+    monkeypatch.setattr(os, "link", recorded("link", os.link))
+    monkeypatch.setattr(os, "replace", recorded("rename", os.replace))
     await store.put_if_absent("a/b/1", b"1")
-    assert synced == ["file", "folder"]
+    await store.put_if_match("a/b/0", b"2", etag)
+    await store.delete("a/b/1")
+    assert steps == ["file", "link", "folder", "file", "rename", "folder", "folder"]
 
 
 async def test_every_new_folder_is_synced_up_to_the_root(store, tmp_path, monkeypatch):
