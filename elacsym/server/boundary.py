@@ -19,7 +19,6 @@ from elacsym.server.endpoint import send_answer
 from elacsym.server.exchange import JSON, MethodNotAllowed, Trace
 from elacsym.telemetry import HTTP_REQUESTS, HTTP_SECONDS, get_logger
 
-_LOG = get_logger("http")
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _UNROUTED = "unrouted"
@@ -36,6 +35,8 @@ class Boundary:
     def __init__(self, app: ASGIApp, *, node_id: str) -> None:
         """`node_id` is sent as `X-Served-By`."""
         self._app = app
+        # bound once: a logger that is not bound is put together again by every call
+        self._log = get_logger("http").bind()
         self._served_by = (b"x-served-by", node_id.encode())
         self._counters: dict[tuple[str, str, int], Any] = {}
         self._timers: dict[str, Any] = {}
@@ -109,14 +110,14 @@ class Boundary:
             "request_id": trace.request_id,
         }
         if failure is not None and not isinstance(failure, ElacsymError):
-            _LOG.error("request failed", exc_info=failure, **facts)
+            self._log.error("request failed", exc_info=failure, **facts)
         elif failure is not None:
-            log = _LOG.error if status >= 500 and not failure_is_retryable(failure) else _LOG.info
+            log = self._log.error if status >= 500 and not failure_is_retryable(failure) else self._log.info
             log("request refused", error=str(failure), **facts)
         elif route in _QUIET:
-            _LOG.debug("request", **facts)
+            self._log.debug("request", **facts)
         else:
-            _LOG.info("request", **facts)
+            self._log.info("request", **facts)
 
 
 def failure_is_retryable(error: Exception) -> bool:

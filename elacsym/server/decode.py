@@ -56,7 +56,8 @@ def upsert(body: Any) -> WriteRequest:
                     f"documents[{index}].vector", f"{kind(vector)} where numbers or base64 are expected"
                 )
         documents.append(Document(id_, attributes))
-    _decode_vectors(encoded)
+    if encoded:
+        _decode_vectors(encoded)
     return WriteRequest(upserts=documents)
 
 

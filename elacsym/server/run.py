@@ -54,6 +54,8 @@ async def _serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        # nothing looks at the client's address
+        proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(config.shutdown_timeout_s / 2)),
         backlog=_BACKLOG,

@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from conftest import serving
+import structlog
+from in_process import serving
 
 import elacsym
 from elacsym.errors import CorruptObject, OutcomeUnknown, StoreUnavailable
@@ -257,3 +258,29 @@ async def test_requests_are_counted_by_route_not_by_path(client):
     ):
         assert name in text
     assert "none-1" not in text
+
+
+async def test_every_request_is_logged_once_without_secrets():
+    async with serving(api_keys=("first-key",)) as client:
+        with structlog.testing.capture_logs() as lines:
+            await client.get(
+                "/v1/namespaces/none?token=hidden",
+                headers={"Authorization": "Bearer first-key", "X-Request-Id": "r-1"},
+            )
+    (line,) = [line for line in lines if line.get("request_id") == "r-1"]
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/v1/namespaces/none", 404)
+    assert line["ms"] >= 0
+    assert "first-key" not in str(lines)
+    assert "hidden" not in str(lines)
+
+
+async def test_an_unexpected_failure_is_logged_with_its_cause():
+    store = TroubledStore()
+    async with serving(store) as client:
+        store.failure = RuntimeError("what happened")
+        with structlog.testing.capture_logs() as lines:
+            await client.get("/v1/namespaces", headers={"X-Request-Id": "r-2"})
+        store.failure = None
+    (line,) = [line for line in lines if line.get("request_id") == "r-2"]
+    assert (line["log_level"], line["status"]) == ("error", 500)
+    assert str(line["exc_info"]) == "what happened"
