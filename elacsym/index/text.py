@@ -31,6 +31,7 @@ from elacsym.index.tokenize import TOKEN_LENGTH_MAX, Analyzer, analyzer
 from elacsym.types import FullText
 
 KIND, VERSION = "text", 1
+VALUES_AT_ONCE = 1_024  # texts that are Python objects at one time while an index is built
 DROPPED = 2**32 - 1  # the number of segments without a term while an index is built
 _FREQUENCY_TYPES = ("|u1", "<u2", "<u4")
 
@@ -107,25 +108,25 @@ class TextIndex:
         The elements of a list are analysed one by one and their lengths add up. Nulls have no value; an
         empty text has one of length 0.
         """
-        values = texts.to_pylist()
+        whole = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
         analysis = analyzer(settings)
         numbering = _Numbering(analysis)
-        numbers, ends = array("I"), np.zeros(len(values) + 1, np.int64)
-        for row, value in enumerate(values):
+        numbers, ends = array("I"), np.zeros(len(whole) + 1, np.int64)
+        for row, value in enumerate(_values(whole)):
             for text in _texts(value):
                 numbers.extend(map(numbering.__getitem__, analysis.segments(text)))
             ends[row + 1] = len(numbers)
         found = np.frombuffer(numbers, np.uint32)
         kept = np.flatnonzero(found != DROPPED)
-        rows = np.repeat(np.arange(len(values)), ends[1:] - ends[:-1])[kept]
-        lengths = np.bincount(rows, minlength=len(values)).astype(np.uint32)
+        rows = np.repeat(np.arange(len(whole)), ends[1:] - ends[:-1])[kept]
+        lengths = np.bincount(rows, minlength=len(whole)).astype(np.uint32)
         terms = sorted(numbering.terms)
         rank = np.empty(len(terms), np.uint32)
         rank[[numbering.terms[term] for term in terms]] = np.arange(len(terms))
         keys = np.sort(_pairs(rows, rank[found[kept]]))
         first = np.flatnonzero(np.diff(keys, prepend=keys[:1] + np.uint64(1)))
         frequencies = np.diff(first, append=len(keys))
-        has_value = np.fromiter((value is not None for value in values), np.bool_, len(values))
+        has_value = whole.is_valid().to_numpy(zero_copy_only=False)
         return cls._assemble(pa.array(terms, pa.string()), keys[first], frequencies, lengths, has_value)
 
     @classmethod
@@ -364,6 +365,12 @@ class _Numbering(dict[str, int]):
         if len(segment) <= TOKEN_LENGTH_MAX:  # longer ones may be as long as the text
             self[segment] = number
         return number
+
+
+def _values(texts: pa.Array) -> Iterable[Any]:
+    """The values as Python objects, a bounded number at a time."""
+    for start in range(0, len(texts), VALUES_AT_ONCE):
+        yield from texts.slice(start, VALUES_AT_ONCE).to_pylist()
 
 
 def _texts(value: str | list[str | None] | None) -> Iterable[str]:
