@@ -11,7 +11,8 @@ class Clock(Protocol):
     """The two readings of time that the code may take."""
 
     def monotonic_s(self) -> float:
-        """Seconds that never jump and go on while the machine is suspended; for deadlines and grace periods."""
+        """Seconds that never jump and go on while the machine is suspended; for deadlines and grace
+        periods."""
         ...
 
     def wall_ms(self) -> int:

@@ -70,7 +70,9 @@ class Namespace:
         self.view = NamespaceView(name, services.cache, services.compute)
         shared = (services.clock, services.rng, services.settings.log)
         self.reader = LogReader(services.store, name, self.view, *shared, compute=services.compute)
-        preparer = Preparer(lambda: self.view.schema, self._matching_ids, services.rng, services.compute)
+        preparer = Preparer(
+            lambda: self.view.schema, self._matching_ids, self.view.expect, services.rng, services.compute
+        )
         self.writer = LogWriter(
             self.reader, services.store, preparer, *shared, node_id=services.node_id, compute=services.compute
         )

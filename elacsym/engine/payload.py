@@ -18,6 +18,8 @@ from elacsym.index.ids import IdColumn
 from elacsym.types import ID
 
 _LENGTH = struct.Struct("<Q")
+# given explicitly, because without it pyarrow asks the environment for every stream
+_OPTIONS = pa.ipc.IpcWriteOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def decode(payload: bytes | memoryview, *, key: str) -> RowChanges:
 def _stream(arrays: dict[str, pa.Array]) -> bytes:
     batch = pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
+    with pa.ipc.new_stream(sink, batch.schema, options=_OPTIONS) as writer:
         writer.write_batch(batch)
     data: bytes = sink.getvalue().to_pybytes()
     return data

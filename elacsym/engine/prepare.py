@@ -74,30 +74,34 @@ class Preparer:
         self,
         schema: Callable[[], Schema],
         matching_ids: Callable[[Filter], Awaitable[IdColumn]],
+        expect: Callable[[dict[str, RowChanges]], None],
         rng: random.Random,
         compute: Compute,
     ) -> None:
-        self._schema, self._matching_ids = schema, matching_ids
+        self._schema, self._matching_ids, self._expect = schema, matching_ids, expect
         self._rng, self._compute = rng, compute
 
     async def prepare(self, items: Sequence[WriteItem], seq: int) -> Prepared:  # noqa: ARG002 - row versions are the slot's
         """The batches of a prefix of `items`; a request that breaks a rule is refused alone."""
         before = schema = self._schema()
         batches: list[Batch] = []
+        own: dict[str, RowChanges] = {}
         outcomes: list[int | Exception] = []
         for item in items:
             if outcomes and item.request.delete_filter is not None:
                 break
             try:
-                batch, schema = await self._batch(item, schema)
+                batch, changes, schema = await self._batch(item, schema)
             except ElacsymError as error:
                 outcomes.append(error)
             else:
                 outcomes.append(len(batches))
                 batches.append(batch)
+                own[batch.id] = changes
+        self._expect(own)
         return Prepared(tuple(batches), None if schema is before else schema, tuple(outcomes), len(outcomes))
 
-    async def _batch(self, item: WriteItem, schema: Schema) -> tuple[Batch, Schema]:
+    async def _batch(self, item: WriteItem, schema: Schema) -> tuple[Batch, RowChanges, Schema]:
         request, changes, encoded = item.request, item.changes, item.payload
         count = len(request.deletes) + changes.rows
         if request.schema is not None:
@@ -121,4 +125,4 @@ class Preparer:
                 "ids", f"{changes.deletes.id_type} ids where the namespace has {schema.id_type} ids"
             )
         batch = Batch(new_nonce(self._rng), item.idempotency_key, count, changes.rows, encoded)
-        return batch, schema
+        return batch, changes, schema

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from elacsym.compute import Compute
 from elacsym.engine import payload
 from elacsym.engine.memtable import Memtable, Touched
+from elacsym.engine.payload import RowChanges
 from elacsym.engine.segment import SegmentPart
 from elacsym.format.keys import NamespaceKeys
 from elacsym.format.manifest import Manifest, SegmentRef
@@ -65,6 +66,7 @@ class NamespaceView:
         self.tail = 0
         self._schemas: list[tuple[int, Schema]] = []
         self._snapshot: SearchSnapshot | None = None
+        self._own: dict[str, RowChanges] = {}
 
     def attribute(self, name: str) -> Attribute:
         """The attribute of this name, which must be in the schema."""
@@ -98,9 +100,17 @@ class NamespaceView:
             self._schemas.append((entry.seq, entry.schema))
             self.schema = entry.schema
         key = self._keys.wal(entry.inc, entry.seq)
-        self.memtable.apply(entry.seq, [payload.decode(batch.payload, key=key) for batch in entry.batches])
+        changes = [
+            self._own.pop(b.id) if b.id in self._own else payload.decode(b.payload, key=key)
+            for b in entry.batches
+        ]
+        self.memtable.apply(entry.seq, changes)
         self.tail = entry.seq + 1
         self._snapshot = None
+
+    def expect(self, own: dict[str, RowChanges]) -> None:
+        """The changes, by batch id, of the entry that is about to be committed here: they need no decoding."""
+        self._own = own
 
     async def snapshot(self, *, staleness_ms: int = 0) -> SearchSnapshot:
         """The current state as one immutable value. Raises ObjectMissing, CorruptObject, StoreUnavailable."""

@@ -274,21 +274,25 @@ class LogWriter:
     # the loop
 
     async def _run(self) -> None:
-        while self._queue:
-            try:
-                await self._own()
-                await self._linger()
-                await self._commit_group()
-            except ElacsymError as error:
-                self._fail_all(error)
+        is_done = False
+        try:
+            while self._queue:
+                try:
+                    await self._own()
+                    await self._linger()
+                    await self._commit_group()
+                except ElacsymError as error:
+                    self._fail_all(error)
+            is_done = True
+        finally:
+            # at once, not in a callback: a write that comes in between would wait for ever
+            self._task = None
+            if not is_done:
+                self._fail_all(Unavailable("the writer broke off"))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._task = None
-        if task.cancelled():
-            self._fail_all(Unavailable("the writer was stopped"))
-        elif task.exception() is not None:
+        if not task.cancelled() and task.exception() is not None:
             _log.error("log writer failed", namespace=self._reader.name, exc_info=task.exception())
-            self._fail_all(Unavailable("the writer failed"))
 
     def _fail_all(self, error: ElacsymError) -> None:
         """Give up on everything that waits; what was in flight when the loop broke may have happened."""

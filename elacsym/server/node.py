@@ -11,9 +11,10 @@ from elacsym.compute import Compute
 from elacsym.config import Config
 from elacsym.engine.database import Database
 from elacsym.engine.namespace import EngineSettings, Services
+from elacsym.log import bucket
 from elacsym.log.settings import LogSettings
 from elacsym.store.base import ObjectStore
-from elacsym.store.cache import ObjectCache
+from elacsym.store.cache import CachedStore, ObjectCache
 from elacsym.store.open import StoreOptions, open_store
 from elacsym.store.probe import probe
 from elacsym.telemetry import get_logger
@@ -32,6 +33,7 @@ async def open_database(config: Config, compute: Compute) -> AsyncIterator[Datab
         store = open_config_store(config)
         stack.push_async_callback(store.close)
         await _prove(store, config)
+        await bucket.ensure(store, system_random())
         cache = ObjectCache(
             store,
             compute=compute,
@@ -41,7 +43,15 @@ async def open_database(config: Config, compute: Compute) -> AsyncIterator[Datab
         )
         stack.push_async_callback(cache.close)
         settings = engine_settings(config)
-        services = Services(store, cache, compute, SystemClock(), system_random(), settings, config.node_id)
+        services = Services(
+            CachedStore(store, cache),
+            cache,
+            compute,
+            SystemClock(),
+            system_random(),
+            settings,
+            config.node_id,
+        )
         database = Database(services)
         stack.push_async_callback(database.close)
         upkeep = Upkeep(database, is_indexer=config.node_type != "query")

@@ -101,3 +101,10 @@ def test_shares_explain_rank_raw_score_and_contribution_of_each_leg():
 def test_scores_that_overflowed_to_infinity_still_give_finite_fusions():
     leg = RankedLeg("vector", [1, 2, 3], np.array([np.inf, 1.0, -np.inf], np.float32))
     assert [(f.id, f.score) for f in fuse([leg], Fusion("max"), 3)] == [(1, 1.0), (2, 0.5), (3, 0.0)]
+
+
+def test_sums_of_shares_are_exact_whatever_the_order_of_the_legs():
+    # added up from the left, the two smallest shares are lost one by one; together they lift the sum over a tie
+    legs = [RankedLeg(str(w), [1], np.ones(1, np.float32), w) for w in (1.0, 2.0**-24, 2.0**-53, 2.0**-53)]
+    for order in (legs, legs[::-1]):
+        assert fuse(order, Fusion("weighted"), 1)[0].score == 1.0 + 2.0**-23
