@@ -1,0 +1,290 @@
+"""The JSON shapes of the API, as OpenAPI component schemas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from elacsym.query.ast import FILTER_DEPTH_MAX, TOP_K_MAX, Op
+from elacsym.server.schema_json import TYPES
+from elacsym.types import DIMENSIONS_MAX, Metric
+
+Json = dict[str, Any]
+
+
+def ref(name: str) -> Json:
+    """A reference to one of `SCHEMAS`."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def object_of(properties: Json, required: list[str] | None = None, **more: Any) -> Json:
+    """An object with these fields and no others."""
+    shape: Json = {"type": "object", "properties": properties, "additionalProperties": False}
+    return shape | ({"required": required} if required else {}) | more
+
+
+def array(items: Json, **more: Any) -> Json:
+    """An array of these."""
+    return {"type": "array", "items": items} | more
+
+
+BOOLEAN = {"type": "boolean"}
+STRING = {"type": "string"}
+_NUMBER = {"type": "number"}
+_COUNT = {"type": "integer", "minimum": 0}
+_WEIGHT = {"type": "number", "minimum": 0}
+
+_SCHEMA_SCHEMAS: Json = {
+    "FullTextSettings": object_of(
+        {
+            "tokenizer": {"type": "string", "default": "word_v4"},
+            "language": {"type": "string", "default": "english"},
+            "stemming": BOOLEAN,
+            "remove_stopwords": BOOLEAN,
+            "case_sensitive": BOOLEAN,
+            "ascii_folding": BOOLEAN,
+            "max_token_length": {"type": "integer", "minimum": 1, "maximum": 254, "default": 39},
+            "k1": {"type": "number", "default": 1.2},
+            "b": {"type": "number", "default": 0.75},
+            "k3": {"type": "number", "default": 8.0},
+        }
+    ),
+    "FullText": {
+        "oneOf": [BOOLEAN, ref("FullTextSettings"), object_of({"Simple": BOOLEAN}, ["Simple"])],
+        "description": "`true` is the settings' defaults",
+    },
+    "AttributeDeclaration": object_of(
+        {
+            "type": {"type": "string", "enum": list(TYPES)},
+            "attr_type": {"type": "string", "enum": list(TYPES), "description": "another name of `type`"},
+            "indexed": {"type": "boolean", "default": True, "description": "whether it can be filtered"},
+            "full_text": ref("FullText"),
+        }
+    ),
+    "Schema": object_of(
+        {
+            "vector_dim": {"type": "integer", "minimum": 1, "maximum": DIMENSIONS_MAX},
+            "vector_metric": {"type": "string", "enum": list(Metric)},
+            "attributes": {"type": "object", "additionalProperties": ref("AttributeDeclaration")},
+        }
+    ),
+    "CreateRequest": object_of({"schema": ref("Schema")}, ["schema"]),
+    "CreateAnswer": object_of({"namespace": STRING, "created": BOOLEAN}, ["namespace", "created"]),
+}
+
+_WRITE_SCHEMAS: Json = {
+    "DocumentId": {
+        "oneOf": [
+            {"type": "integer", "minimum": 0, "maximum": 2**64 - 1},
+            {"type": "string", "description": "at most 64 bytes"},
+        ],
+        "description": "all ids of a namespace are of one type, that of its first document",
+    },
+    "Vector": {
+        "oneOf": [
+            array(_NUMBER, minItems=1, maxItems=DIMENSIONS_MAX),
+            {"type": "string", "contentEncoding": "base64", "description": "little-endian 32-bit floats"},
+        ]
+    },
+    "Attributes": {"type": "object", "additionalProperties": True},
+    "Document": object_of(
+        {
+            "id": ref("DocumentId"),
+            "vector": {"oneOf": [ref("Vector"), {"type": "null"}]},
+            "attributes": {"oneOf": [ref("Attributes"), {"type": "null"}]},
+        },
+        ["id"],
+    ),
+    "UpsertRequest": object_of({"documents": array(ref("Document"), minItems=1)}, ["documents"]),
+    "DeleteRequest": {
+        "oneOf": [
+            object_of({"ids": array(ref("DocumentId"), minItems=1)}, ["ids"]),
+            object_of({"filter": ref("Filter")}, ["filter"]),
+        ]
+    },
+    "WriteAnswer": object_of(
+        {
+            "count": _COUNT | {"description": "documents upserted, or deleted"},
+            "seq": _COUNT,
+            "token": STRING | {"description": "given to a query as its consistency, it sees this write"},
+        },
+        ["count", "seq", "token"],
+    ),
+}
+
+_FILTER_SCHEMAS: Json = {
+    "Comparison": object_of(
+        {
+            "field": STRING,
+            "op": {"type": "string", "enum": list(Op)},
+            "value": {
+                "oneOf": [
+                    {"type": ["string", "number", "boolean", "null"]},
+                    array({"type": ["string", "number", "boolean", "null"]}),
+                ]
+            },
+        },
+        ["field", "op", "value"],
+    ),
+    "Combination": object_of(
+        {"type": {"type": "string", "enum": ["and", "or"]}, "conditions": array(ref("Filter"))},
+        ["type", "conditions"],
+    ),
+    "Negation": object_of(
+        {"type": {"type": "string", "const": "not"}, "condition": ref("Filter")}, ["type", "condition"]
+    ),
+    "Filter": {
+        "oneOf": [ref("Comparison"), ref("Combination"), ref("Negation")],
+        "description": f"nested at most {FILTER_DEPTH_MAX} deep; a missing attribute is null",
+    },
+}
+
+_QUERY_SCHEMAS: Json = {
+    "TextQuery": object_of(
+        {
+            "query": STRING,
+            "field": STRING,
+            "fields": array(STRING, minItems=1),
+            "weights": {"type": "object", "additionalProperties": _WEIGHT, "description": "by field"},
+            "weight": _WEIGHT | {"description": "of this leg in the fusion"},
+        },
+        ["query"],
+        oneOf=[{"required": ["field"]}, {"required": ["fields"]}],
+    ),
+    "Fusion": object_of(
+        {
+            "method": {"type": "string", "enum": ["rrf", "weighted", "max"], "default": "rrf"},
+            "k": {"type": "number", "exclusiveMinimum": 0, "default": 60},
+            "depth": {"type": "integer", "minimum": 1, "maximum": TOP_K_MAX},
+            "vector_weight": _WEIGHT,
+        }
+    ),
+    "Aggregation": object_of(
+        {"count": BOOLEAN, "sum": array(STRING), "group_by": array(STRING)},
+        description="exact over the filtered set",
+    ),
+    "Consistency": {
+        "oneOf": [
+            {"type": "string", "enum": ["strong", "eventual"]},
+            object_of({"min_seq": _COUNT}, ["min_seq"]),
+            object_of({"token": STRING}, ["token"]),
+        ]
+    },
+    "QueryRequest": object_of(
+        {
+            "vector": ref("Vector"),
+            "vector_weight": _WEIGHT,
+            "full_text": {"oneOf": [ref("TextQuery"), array(ref("TextQuery"))]},
+            "top_k": {"type": "integer", "minimum": 1, "maximum": TOP_K_MAX, "default": 10},
+            "metric": {"type": "string", "enum": list(Metric)},
+            "filter": ref("Filter"),
+            "fusion": ref("Fusion"),
+            "order_by": array(
+                {
+                    "type": "array",
+                    "prefixItems": [STRING, {"type": "string", "enum": ["asc", "desc"]}],
+                    "minItems": 2,
+                    "maxItems": 2,
+                }
+            ),
+            "after": STRING | {"description": "the `cursor` of the last row of the page before"},
+            "aggregate": ref("Aggregation"),
+            "include_vector": {"type": "boolean", "default": False},
+            "include_attributes": array(STRING, description="empty: all"),
+            "consistency": ref("Consistency"),
+            "exact": {"type": "boolean", "default": False},
+            "explain": {"type": "boolean", "default": False},
+        },
+        description="at least one of vector, full_text, order_by and aggregate",
+    ),
+    "LegShare": object_of(
+        {"leg": STRING, "rank": _COUNT, "score": _NUMBER, "contribution": _NUMBER},
+        ["leg", "rank", "score", "contribution"],
+    ),
+    "Row": object_of(
+        {
+            "id": ref("DocumentId"),
+            "score": _NUMBER | {"description": "distance, BM25 or fused score; absent in attribute orders"},
+            "attributes": ref("Attributes"),
+            "vector": array(_NUMBER),
+            "cursor": STRING,
+            "explain": array(ref("LegShare")),
+        },
+        ["id", "attributes"],
+    ),
+    "QueryAnswer": object_of(
+        {
+            "results": array(ref("Row")),
+            "took_ms": {"type": "number", "minimum": 0},
+            "aggregations": {"type": "object"},
+            "groups": array({"type": "object"}),
+            "plan": {"type": "object"},
+            "staleness_ms": _COUNT,
+        },
+        ["results", "took_ms"],
+    ),
+    "DocumentsRequest": object_of(
+        {
+            "ids": array(ref("DocumentId"), maxItems=10_000),
+            "include_vector": {"type": "boolean", "default": False},
+            "consistency": ref("Consistency"),
+        },
+        ["ids"],
+    ),
+    "StoredDocument": object_of(
+        {"id": ref("DocumentId"), "attributes": ref("Attributes"), "vector": array(_NUMBER)},
+        ["id", "attributes"],
+    ),
+    "DocumentsAnswer": object_of(
+        {"documents": array({"oneOf": [ref("StoredDocument"), {"type": "null"}]})}, ["documents"]
+    ),
+}
+
+_NODE_SCHEMAS: Json = {
+    "NamespacePage": object_of(
+        {
+            "namespaces": array(object_of({"id": STRING}, ["id"])),
+            "next_cursor": {"type": ["string", "null"]},
+        },
+        ["namespaces", "next_cursor"],
+    ),
+    "NamespaceInfo": object_of(
+        {
+            "namespace": STRING,
+            "schema": {"type": "object", "description": "as in a create request, defaults spelled out"},
+            "documents": _COUNT,
+            "bytes": _COUNT,
+            "segments": _COUNT,
+            "wal_tail": object_of(
+                {"first_seq": _COUNT, "slots": _COUNT, "bytes": _COUNT}, ["first_seq", "slots", "bytes"]
+            ),
+            "generation": _COUNT,
+            "incarnation": STRING,
+            "owner": STRING,
+        },
+        ["namespace", "schema", "documents", "bytes", "segments", "wal_tail", "owner"],
+    ),
+    "Status": object_of({"status": STRING}, ["status"]),
+    "Health": object_of(
+        {"status": STRING, "version": STRING, "node_id": STRING, "role": STRING},
+        ["status", "version", "node_id", "role"],
+    ),
+    "Version": object_of({"version": STRING, "api": array(STRING)}, ["version", "api"]),
+    "Error": object_of(
+        {
+            "status": {"type": "string", "const": "error"},
+            "error": STRING,
+            "code": STRING | {"description": "a machine word"},
+            "request_id": STRING,
+            "idempotency_key": STRING | {"description": "with `outcome_unknown`, if the write had one"},
+        },
+        ["status", "error", "code", "request_id"],
+    ),
+}
+
+SCHEMAS: Json = {
+    **_SCHEMA_SCHEMAS,
+    **_WRITE_SCHEMAS,
+    **_FILTER_SCHEMAS,
+    **_QUERY_SCHEMAS,
+    **_NODE_SCHEMAS,
+}
