@@ -109,7 +109,7 @@ class NamespaceView:
         self._snapshot = None
 
     def expect(self, own: dict[str, RowChanges]) -> None:
-        """The changes, by batch id, of the entry that is about to be committed here: they need no decoding."""
+        """The changes, by batch id, of the entry that is about to be committed: they need no decoding."""
         self._own = own
 
     async def snapshot(self, *, staleness_ms: int = 0) -> SearchSnapshot:

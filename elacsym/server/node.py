@@ -17,6 +17,7 @@ from elacsym.store.base import ObjectStore
 from elacsym.store.cache import CachedStore, ObjectCache
 from elacsym.store.open import StoreOptions, open_store
 from elacsym.store.probe import probe
+from elacsym.store.wrapper import keeps_files
 from elacsym.telemetry import get_logger
 from elacsym.upkeep.supervisor import Upkeep
 
@@ -37,7 +38,8 @@ async def open_database(config: Config, compute: Compute) -> AsyncIterator[Datab
         cache = ObjectCache(
             store,
             compute=compute,
-            folder=Path(config.cache_path),
+            # a folder store is mapped in place
+            folder=None if keeps_files(store) else Path(config.cache_path),
             disk_bytes_max=config.cache_disk_bytes,
             memory_bytes_max=config.cache_memory_bytes,
         )

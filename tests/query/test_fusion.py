@@ -104,7 +104,7 @@ def test_scores_that_overflowed_to_infinity_still_give_finite_fusions():
 
 
 def test_sums_of_shares_are_exact_whatever_the_order_of_the_legs():
-    # added up from the left, the two smallest shares are lost one by one; together they lift the sum over a tie
+    # added from the left, the two smallest shares are lost one by one; together they lift the sum over a tie
     weights = (1.0, 2.0**-24, 2.0**-53, 2.0**-53)
     legs = [RankedLeg(str(w), [1], np.ones(1, np.float32), w) for w in weights]
     for order in (legs, legs[::-1]):
