@@ -172,7 +172,7 @@ def write_json(path: Path, figures: Sequence[Figure], **more: object) -> None:
 
 
 def report(title: str, figures: Sequence[Figure], json_path: Path | None = None, **more: object) -> int:
-    """Print the figures, write them if a path is given; 1 if a goal was missed, else 0: the exit code."""
+    """Print the figures, write them if a path is given. Returns the exit code."""
     words = {True: "yes", False: "NO", None: ""}
     table(
         title,
@@ -181,6 +181,11 @@ def report(title: str, figures: Sequence[Figure], json_path: Path | None = None,
     )
     if json_path is not None:
         write_json(json_path, figures, **more)
+    return exit_code(figures)
+
+
+def exit_code(figures: Sequence[Figure]) -> int:
+    """1 if a goal was missed, else 0."""
     return int(any(figure.reached is False for figure in figures))
 
 
