@@ -18,7 +18,8 @@
     └── UnsafeStore            at start: the store ignores conditional writes
 
 The three outcomes of a write are three types: rejected (any 4xx, Unavailable), committed (a return value),
-unknown (OutcomeUnknown). Messages are lower case, no full stop, and name the object and the values that disagree.
+unknown (OutcomeUnknown). Messages are lower case, no full stop, and name the object and the
+values that disagree.
 """
 
 from __future__ import annotations

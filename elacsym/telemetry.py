@@ -113,12 +113,14 @@ def exposition() -> bytes:
 
 
 def get_logger(name: str) -> Any:
-    """A structured logger; events are lower-case words, values are keywords. Never log a secret or a document."""
+    """A structured logger; events are lower-case words, values are keywords.
+
+    Never log a secret or a document."""
     return structlog.get_logger(name)
 
 
 def configure_logging(*, level: str = "info", as_json: bool | None = None) -> None:
-    """Set up logs on standard error: for people on a terminal, JSON lines elsewhere (or as `as_json` says)."""
+    """Set up logs on standard error: for people on a terminal, JSON lines elsewhere, or as `as_json` says."""
     is_json = not sys.stderr.isatty() if as_json is None else as_json
     renderer: Any = structlog.processors.JSONRenderer() if is_json else structlog.dev.ConsoleRenderer()
     structlog.configure(

@@ -140,6 +140,8 @@ class Database:
         if task is None:
             task = self._open[name] = asyncio.create_task(self._opened(name), name=f"open {name}")
             OPEN_NAMESPACES.set(len(self._open))
+        elif task.done() and not task.cancelled() and task.exception() is None:
+            return task.result()
         try:
             # one caller giving up must not cancel the opening that others wait for
             return await asyncio.shield(task)

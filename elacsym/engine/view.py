@@ -103,6 +103,7 @@ class NamespaceView:
         changes = [
             self._own.pop(b.id) if b.id in self._own else payload.decode(b.payload, key=key)
             for b in entry.batches
+            if b.size_bytes  # the rows of an empty batch are in the payload of one before it
         ]
         self.memtable.apply(entry.seq, changes)
         self.tail = entry.seq + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ from elacsym.server.service import OpenDatabase
 # clients drop idle connections after 60 s: a server that waits longer never closes one that is being used
 _KEEP_ALIVE_S = 75
 _BACKLOG = 2_048
+# a pool thread that comes back from a system call waits this long for the interpreter while the loop is
+# busy; a commit comes back about ten times, and at Python's 5 ms that was most of its time under load
+_SWITCH_INTERVAL_S = 0.0005
 
 
 def serve(
@@ -37,6 +41,7 @@ def serve(
         log.warning("setting", reason=warning)
     if config.is_open_to_all:
         log.warning("no API keys are set: everybody who reaches this address may read and delete everything")
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with _listener(config) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, open_database, listener, announce))
 

@@ -42,11 +42,11 @@ async def compact(namespace: Namespace, *, force: bool = False) -> bool:
     inputs stay then.
     """
     async with namespace.upkeep:
-        await namespace.view.snapshot()
         picked = {ref.job for ref in policy.pick(namespace.reader.manifest.segments, force=force)}
-        states = [state for state in namespace.view.segments if state.ref.job in picked]
-        if not states:
+        if not picked:
             return False
+        await namespace.view.snapshot()
+        states = [state for state in namespace.view.segments if state.ref.job in picked]
         job = new_job(namespace, max(state.ref.seq_max for state in states))
         intent = Intent(
             job,
