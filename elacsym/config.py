@@ -242,6 +242,9 @@ class Config:
     gc_grace_s: float = _setting(
         900.0, _seconds(0, 604_800), "time between an object's last reference and its deletion"
     )
+    upkeep_period_s: float = _setting(
+        1.0, _seconds(0.01, 3_600), "time between two looks at what is to be folded, merged and collected"
+    )
     open_namespaces_max: int = _setting(1_000, _integer(1, 2**20), "namespaces held open at once")
     namespace_idle_s: float = _setting(
         300.0, _seconds(0, 604_800), "a namespace that is not used for this long is closed"

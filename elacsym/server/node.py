@@ -56,7 +56,7 @@ async def open_database(config: Config, compute: Compute) -> AsyncIterator[Datab
         )
         database = Database(services)
         stack.push_async_callback(database.close)
-        upkeep = Upkeep(database, is_indexer=config.node_type != "query")
+        upkeep = Upkeep(database, period_s=config.upkeep_period_s, is_indexer=config.node_type != "query")
         upkeep.start()
         stack.push_async_callback(upkeep.stop)
         yield database
