@@ -146,8 +146,12 @@ class NamespaceView:
                 memtable.replace(group, group[0].joined(group[1:]))
             else:
                 memtable.replace(group, await self._compute.run(group[0].joined, group[1:]))
-        await asyncio.gather(*(self._load(state, has_tail=bool(memtable.touched)) for state in segments))
+        has_tail = bool(memtable.touched)
+        await asyncio.gather(*(self._load(state, has_tail=has_tail) for state in segments))
         if self.segments is not segments or self.memtable is not memtable:
+            return False
+        if memtable.touched and not has_tail:
+            # the first row of the tail came meanwhile: the segments' ids were not opened
             return False
         for state in segments:
             upto = len(memtable.touched)

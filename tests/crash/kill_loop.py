@@ -68,7 +68,9 @@ class KillLoop:
     @property
     def violations(self) -> list[str]:
         """Everything that is wrong so far, restarts that took too long included."""
-        slow = [f"restart {r.number} took {r.restart_s:.1f} s" for r in self.rounds if r.restart_s > RESTART_S_MAX]
+        slow = [
+            f"restart {r.number} took {r.restart_s:.1f} s" for r in self.rounds if r.restart_s > RESTART_S_MAX
+        ]
         return self.model.violations + slow
 
     async def run(self, kills: int, store: ObjectStore) -> None:
@@ -168,4 +170,3 @@ class KillLoop:
                 text = (await http.get("/metrics")).text
                 report.jobs = {job: int(count) for job, count in _JOBS.findall(text)}
                 await asyncio.sleep(0.1)
-

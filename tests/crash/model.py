@@ -57,7 +57,9 @@ class Model:
         self.acked_count = 0
         self.seq_max = -1
         self._time = 0
-        self._acked: dict[int, int] = {}  # document -> highest acknowledged slot since the last settled read-out
+        self._acked: dict[
+            int, int
+        ] = {}  # document -> highest acknowledged slot since the last settled read-out
         self._current: dict[int, Operation] = {}  # what may have changed something since then
         self._touching: dict[int, list[Operation]] = {}  # the same by document
         self._reads: list[Operation] = []
@@ -126,11 +128,15 @@ class Model:
     def _ack(self, operation: Operation, seq: int, count: int) -> None:
         name = f"write {operation.number}"
         if operation.seq is not None and (operation.seq, operation.count) != (seq, count):
-            self._wrong(f"{name} was acknowledged at slot {operation.seq}, and at {seq} when it was sent again")
+            self._wrong(
+                f"{name} was acknowledged at slot {operation.seq}, and at {seq} when it was sent again"
+            )
         if operation.seq is None:
             self.acked_count += 1
             if seq <= operation.floor:
-                self._wrong(f"{name} got slot {seq}, but slot {operation.floor} was acknowledged before it began")
+                self._wrong(
+                    f"{name} got slot {seq}, but slot {operation.floor} was acknowledged before it began"
+                )
         operation.outcome, operation.seq, operation.count = "acked", seq, count
         self.seq_max = max(self.seq_max, seq)
         if seq <= self.settled_seq:

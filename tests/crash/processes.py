@@ -175,7 +175,9 @@ class Moto:
 
     def set_down(self, is_down: bool) -> None:
         """Switch the storm on or off."""
-        httpx.put(f"{self.server.endpoint_url}/crash/down", content=b"1" if is_down else b"0", trust_env=False)
+        httpx.put(
+            f"{self.server.endpoint_url}/crash/down", content=b"1" if is_down else b"0", trust_env=False
+        )
 
 
 @contextlib.contextmanager
@@ -184,7 +186,9 @@ def moto_process() -> Iterator[Moto]:
     command = [sys.executable, str(Path(__file__).with_name("moto_server.py"))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
-            server = S3Server(process.stdout.readline().strip(), "test", "test")
+            address = process.stdout.readline().strip()
+            assert address, "moto did not start"
+            server = S3Server(address, "test", "test")
             server.create_bucket()
             yield Moto(server)
         finally:

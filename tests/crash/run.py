@@ -86,11 +86,30 @@ def summary(rounds: list[Round]) -> dict[str, Any]:
 def shown(rounds: list[Round], *, is_all: bool) -> Table:
     """The rounds as a table."""
     table = Table()
-    for heading in ("kill", "restart s", "life s", "acked", "unknown", "again", "documents", "folds", "merges", "cut"):
+    for heading in (
+        "kill",
+        "restart s",
+        "life s",
+        "acked",
+        "unknown",
+        "again",
+        "documents",
+        "folds",
+        "merges",
+        "cut",
+    ):
         table.add_column(heading, justify="right")
     for r in rounds:
         if is_all or r.number % 10 == 1 or r is rounds[-1]:
-            cells = (r.number, f"{r.restart_s:.2f}", f"{r.life_s:.2f}", r.acked, r.unknown, r.sent_again, r.documents)
+            cells = (
+                r.number,
+                f"{r.restart_s:.2f}",
+                f"{r.life_s:.2f}",
+                r.acked,
+                r.unknown,
+                r.sent_again,
+                r.documents,
+            )
             jobs = (r.jobs.get("fold", 0), r.jobs.get("compact", 0), "yes" if r.is_job_cut else "")
             table.add_row(*map(str, (*cells, *jobs)))
     return table

@@ -49,7 +49,9 @@ async def test_the_loop_notices_a_server_that_answers_before_it_has_written(tmp_
     lying = str(Path(__file__).with_name("lying_server.py"))
     storage = in_folder(tmp_path / "data")
     # folding would fail at once: the entries that it reads back are not there yet
-    server = ServerProcess(tmp_path, storage.url, command=[lying], **SMALL | {"fold_slots": 4096, "fold_age_s": 600})
+    server = ServerProcess(
+        tmp_path, storage.url, command=[lying], **SMALL | {"fold_slots": 4096, "fold_age_s": 600}
+    )
     loop = KillLoop(server, tmp_path / "journal")
     async with storage.opened() as store:
         await loop.run(4, store)

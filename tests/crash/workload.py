@@ -163,6 +163,8 @@ async def read_beside(client: AsyncClient, journal: Journal, rng: random.Random,
         except (UnknownOutcomeError, UnavailableError, OverloadedError) as error:
             journal.refused(op, str(error))
         else:
-            seen = {i: None if row is None else row.attributes["write"] for i, row in zip(ids, found, strict=True)}
+            seen = {
+                i: None if row is None else row.attributes["write"] for i, row in zip(ids, found, strict=True)
+            }
             journal.rows(op, seen)
         await asyncio.sleep(PAUSE_S)  # the writers are what this is about
