@@ -10,7 +10,8 @@ class LogSettings:
     """Every bound of the log in one place.
 
     gc_grace_s:         how long collectors keep what they found unreferenced; readers rely on half of it.
-    probes_warm, probes_cold: how many slots the rounds of a check ask for, one after the other; the last repeats.
+    probes_warm, probes_cold: how many slots the rounds of a check ask for, one after the other; the last
+        repeats.
     refresh_s:          age from which an eventual read starts a check behind its back.
     entry_bytes_max, entry_requests_max: where a group commit is cut; a larger single request is an entry of
         its own.

@@ -99,8 +99,8 @@ def main() -> int:
         row = summary(mutant, run_many(seeds, mutant, arguments.requests, arguments.jobs))
         rows.append(row)
         print(
-            f"{row['removed rule']:12} seeds={row['seeds']} violating={row['violating']} first={row['first']} "
-            f"{row['seeds_per_s']} seeds/s {row['kinds']}",
+            f"{row['removed rule']:12} seeds={row['seeds']} violating={row['violating']} "
+            f"first={row['first']} {row['seeds_per_s']} seeds/s {row['kinds']}",
             flush=True,
         )
         if mutant is None:

@@ -1,8 +1,8 @@
 """What clients asked for and saw, and the rules that it must obey.
 
-Every operation has a number and every view carries the journal of all operations applied so far, beside the rows. So one
-sequence explains everything: rows must be the replay of the journal, journals must agree, grow, hold what was acknowledged,
-and never hold what was rejected.
+Every operation has a number and every view carries the journal of all operations applied so far, beside the
+rows. So one sequence explains everything: rows must be the replay of the journal, journals must agree, grow,
+hold what was acknowledged, and never hold what was rejected.
 """
 
 from __future__ import annotations

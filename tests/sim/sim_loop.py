@@ -1,8 +1,8 @@
 """An asyncio event loop whose time is virtual and whose order is drawn from a seed.
 
-Ready callbacks run in random order and time jumps to the next timer when nothing is ready, so that a run is a function of its
-seed. Every callback belongs to the node in whose context it was made: a node can be paused (its callbacks wait, as on a
-machine that is suspended) and killed (its tasks are cancelled).
+Ready callbacks run in random order and time jumps to the next timer when nothing is ready, so that a run is a
+function of its seed. Every callback belongs to the node in whose context it was made: a node can be paused
+(its callbacks wait, as on a machine that is suspended) and killed (its tasks are cancelled).
 """
 
 from __future__ import annotations

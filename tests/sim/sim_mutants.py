@@ -1,4 +1,4 @@
-"""Rules of the protocol taken away one by one: each is the smallest override of the real code that breaks one rule."""
+"""Rules of the protocol taken away one by one: each a small override of the real code."""
 
 from __future__ import annotations
 
@@ -53,10 +53,9 @@ class LaxRecheck(LogReader):
     ) -> tuple[list[StoredObject | None], Loaded | Unchanged | None]:
         found, manifest = await super()._round(start, width, etag, in_order=in_order)
         read_to = start + (*found, None).index(None)
-        if isinstance(manifest, Loaded) and manifest.manifest.inc == self.manifest.inc:
-            if manifest.manifest.applied <= read_to:
-                return found, UNCHANGED
-        return found, manifest
+        if not isinstance(manifest, Loaded) or manifest.manifest.inc != self.manifest.inc:
+            return found, manifest
+        return found, UNCHANGED if manifest.manifest.applied <= read_to else manifest
 
 
 class NoGuard(LogReader):

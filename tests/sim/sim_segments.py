@@ -1,8 +1,8 @@
 """Toy segments for the simulation: JSON files below real keys, referenced by real manifests.
 
-A segment file holds rows [row, number of the put] and the journal of the slots it was folded from; a delete bitmap is the
-list of dead row numbers. Folding, compaction with replay of concurrent deletes, and garbage collection work as in
-reliability.md 2.5 and 2.6, through the real transitions.
+A segment file holds rows [row, number of the put] and the journal of the slots it was folded from; a delete
+bitmap is the list of dead row numbers. Folding, compaction with replay of concurrent deletes, and garbage
+collection work as in reliability.md 2.5 and 2.6, through the real transitions.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import random
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -193,10 +194,8 @@ async def compact(
     await _stall(rng, stall_s)
     for attempt in range(4):
         try:
-            made = output
-            done = await reader.file.update(
-                lambda m: transitions.replace_segments(m, job=job, inputs=inputs, outputs=[made])  # noqa: B023
-            )
+            merge = partial(transitions.replace_segments, job=job, inputs=inputs, outputs=[output])
+            done = await reader.file.update(merge)
         except TransitionRefused:
             output = await _replayed(reader, files, output, inputs, merged, f"deletes-{attempt}")
         else:
@@ -246,7 +245,7 @@ class Collector:
         garbage = [key for key in listed if self._is_garbage(before.manifest, key)]
         # a listing may miss rows: what it does not show keeps its place unless the manifest needs it
         kept = {k: s for k, s in self._garbage_since.items() if self._is_garbage(before.manifest, k)}
-        self._garbage_since = {key: now_s for key in garbage} | kept
+        self._garbage_since = dict.fromkeys(garbage, now_s) | kept
         ripe = [key for key, since_s in self._garbage_since.items() if now_s - since_s >= self._grace_s]
         await self._withdraw_old_intents(before.manifest, now_s)
         again = await self._reader.file.load()
@@ -274,4 +273,4 @@ class Collector:
         self._intent_since = {job: self._intent_since.get(job, now_s) for job in jobs}
         for job, since_s in self._intent_since.items():
             if now_s - since_s >= self._intent_s:
-                await self._reader.file.update(lambda m: transitions.remove_intent(m, job))  # noqa: B023
+                await self._reader.file.update(partial(transitions.remove_intent, job=job))

@@ -1,4 +1,5 @@
-"""One simulated run: writers, readers, folders, a compactor, a collector and a killer share one namespace on one bad store.
+"""One simulated run: writers, readers, folders, a compactor, a collector and a killer share one namespace on
+one bad store.
 
 Everything of the log is the real code; nodes differ in nothing from a server's but in what they build on top.
 """
@@ -41,6 +42,7 @@ ROWS = ("a", "b", "c", "d")
 # a collector without grace is safe too, because readers then ask in order
 GRACES_S = (0.0, 0.3, 0.3)
 INTENT_S = 0.8
+STALENESS_S_MAX = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class JsonPreparer:
 
 
 class Network(StoreWrapper):
-    """What a node sees of the store: stalls of one request or of the whole node; counts and traces every request."""
+    """What a node sees of the store: stalls of a request or of the whole node; counts and traces requests."""
 
     def __init__(self, inner: FaultyStore, world: World) -> None:
         super().__init__(inner)
@@ -114,7 +116,7 @@ class Network(StoreWrapper):
 
 @dataclass
 class World:
-    """One run. `seed` decides everything; `mutant` names a rule to take away; `requests` is how long it lasts."""
+    """One run. `seed` decides everything; `mutant` names a rule to take away; it lasts for `requests`."""
 
     seed: int
     mutant: str | None = None
@@ -173,7 +175,7 @@ class World:
             self._is_over.set()
 
     async def stall(self, probability: float) -> None:
-        """Sometimes one request is slow, sometimes the whole node stands still, for longer than the grace even."""
+        """Sometimes a request is slow, sometimes a whole node stands still, even for longer than the grace."""
         draw = self.rng.random()
         if draw >= probability or self.faulty.rates == FaultRates():
             return
@@ -351,8 +353,7 @@ class World:
                 await node.reader.check()
                 current_s = began_s
             else:
-                await node.reader.eventual(1.0)
-                current_s = self.clock.monotonic_s() - 1.0
+                current_s = await self._eventual(node, began_s)
             try:
                 await self._look(node, began_s=began_s, current_s=current_s)
             except SegmentGone:
@@ -360,6 +361,18 @@ class World:
             self.history.counts["strong reads" if strong else "eventual reads"] += 1
             return 1
         return 0
+
+    async def _eventual(self, node: Node, began_s: float) -> float:
+        """Since when the view is current, as the reader reports it; held to its bound and, below, to the truth.
+
+        A view beyond the bound is checked first, which makes it current as of the beginning of the read.
+        """
+        await node.reader.eventual(STALENESS_S_MAX)
+        now_s = self.clock.monotonic_s()
+        current_s = now_s - (node.reader.staleness_ms + 1) / 1000
+        if current_s < min(began_s, now_s - STALENESS_S_MAX) - 0.001:
+            self.history.violations.append(f"eventual read of {now_s - current_s:.3f} s")
+        return current_s
 
     async def _look(
         self, node: Node, *, began_s: float, current_s: float, sees: Operation | None = None
