@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -115,14 +115,27 @@ def exposition() -> bytes:
 def get_logger(name: str) -> Any:
     """A structured logger; events are lower-case words, values are keywords.
 
-    Never log a secret or a document."""
+    Never log a secret or a document.
+    """
     return structlog.get_logger(name)
 
 
-def configure_logging(*, level: str = "info", as_json: bool | None = None) -> None:
-    """Set up logs on standard error: for people on a terminal, JSON lines elsewhere, or as `as_json` says."""
+class _StandardError:
+    """Standard error as it is when a line is written, which need not be what it was at start."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def configure_events(*, level: str, as_json: bool | None = None) -> None:
+    """Write the events of `get_logger` from `level` on to standard error; see `configure_logging`."""
     is_json = not sys.stderr.isatty() if as_json is None else as_json
-    renderer: Any = structlog.processors.JSONRenderer() if is_json else structlog.dev.ConsoleRenderer()
+    # without local variables in tracebacks: they may hold documents and secrets
+    human = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer: Any = structlog.processors.JSONRenderer() if is_json else human
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -132,7 +145,16 @@ def configure_logging(*, level: str = "info", as_json: bool | None = None) -> No
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=False,
     )
+
+
+def configure_logging(*, level: str = "info", as_json: bool | None = None) -> None:
+    """Set up logs on standard error: for people on a terminal, JSON lines elsewhere, or as `as_json` says."""
+    configure_events(level=level, as_json=as_json)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)
+
+
+# for programs that only use the package: structlog's own default prints to standard output, with locals
+configure_events(level="warning")

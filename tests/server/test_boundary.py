@@ -9,7 +9,7 @@ from in_process import serving
 import elacsym
 from elacsym.errors import CorruptObject, OutcomeUnknown, StoreUnavailable
 from elacsym.store.memory import MemoryStore
-from elacsym.telemetry import HTTP_IN_FLIGHT_BYTES, HTTP_REQUESTS
+from elacsym.telemetry import HTTP_IN_FLIGHT_BYTES, HTTP_REQUESTS, configure_events
 
 NS = "/v1/namespaces/docs"
 
@@ -262,6 +262,7 @@ async def test_requests_are_counted_by_route_not_by_path(client):
 
 async def test_every_request_is_logged_once_without_secrets():
     async with serving(api_keys=("first-key",)) as client:
+        configure_events(level="info")
         with structlog.testing.capture_logs() as lines:
             await client.get(
                 "/v1/namespaces/none?token=hidden",
@@ -278,6 +279,7 @@ async def test_an_unexpected_failure_is_logged_with_its_cause():
     store = TroubledStore()
     async with serving(store) as client:
         store.failure = RuntimeError("what happened")
+        configure_events(level="info")
         with structlog.testing.capture_logs() as lines:
             await client.get("/v1/namespaces", headers={"X-Request-Id": "r-2"})
         store.failure = None

@@ -147,7 +147,7 @@ def _listens(port):
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=10):
             return True
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):
         return False
 
 
