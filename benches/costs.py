@@ -1,6 +1,6 @@
 """Store requests per acknowledged commit and per strong query, counted at the store.
 
-    python benches/costs.py [--json out.json]
+python benches/costs.py [--json out.json]
 """
 
 from __future__ import annotations

@@ -96,7 +96,9 @@ def measure(documents: int) -> list[Figure]:
     assert found == documents, f"{found} documents where {documents} were acknowledged"
     rate = documents / took_s
     return [
-        Figure("acknowledged", rate, "≥ 8,000 documents/s", rate >= 8_000, "documents/s", {"refused": refused}),
+        Figure(
+            "acknowledged", rate, "≥ 8,000 documents/s", rate >= 8_000, "documents/s", {"refused": refused}
+        ),
         Figure("bytes of bodies", sum(map(len, bodies)) / took_s / 1e6, unit="MB/s"),
         Figure("over writing the same bytes with one fsync each", raw_s / took_s),
     ]

@@ -1,4 +1,5 @@
-"""A lean closed-loop HTTP/1.1 client: N connections in a process of their own, one request in flight on each."""
+"""A lean closed-loop HTTP/1.1 client: N connections in a process of their own, one request in flight on
+each."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Load:
 
 
 def closed_loop(url: str, bodies: Bodies, *, connections: int, seconds: float) -> Load:
-    """POST to `url` over `connections` connections for `seconds`; `bodies` must be importable (it is pickled)."""
+    """POST to `url` over `connections` connections for `seconds`; `bodies` must be importable (it is
+    pickled)."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_run, args=(sender, url, bodies, connections, seconds))
@@ -76,7 +78,9 @@ class _Connection(asyncio.Protocol):
     """One connection; the next request goes out when the answer is whole."""
 
     def __init__(self, host: str, path: str, bodies: Bodies, numbers: Iterator[int]) -> None:
-        self._head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: "
+        self._head = (
+            f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: "
+        )
         self._bodies, self._numbers = bodies, numbers
         self._buffer = b""
         self._is_running = True

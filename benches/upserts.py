@@ -2,8 +2,8 @@
 
     python benches/upserts.py [--seconds 5] [--json out.json]
 
-Yardsticks of the same run: the p50 of an fsync in the same folder, and the rate of an empty POST to the same route of the
-same server (which answers 400) by the same client.
+Yardsticks of the same run: the p50 of an fsync in the same folder, and the rate of an empty POST to the same
+route of the same server (which answers 400) by the same client.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ CLIENTS = 16
 
 def upsert(number: int) -> bytes:
     return (
-        b'{"documents":[{"id":%d,"vector":[0.1,0.2,0.3,0.4],"attributes":{"year":2020,"title":"a title"}}]}' % number
+        b'{"documents":[{"id":%d,"vector":[0.1,0.2,0.3,0.4],"attributes":{"year":2020,"title":"a title"}}]}'
+        % number
     )
 
 
@@ -84,7 +85,14 @@ def figures(fsync: float, one: Load, many: Load, made: float, empty: Load) -> li
     assert set(one.statuses) | set(many.statuses) == {200}, (one.statuses, many.statuses)
     return [
         Figure("fsync, p50", fsync, unit="ms"),
-        Figure("one client, p50", one.p50_ms, f"≤ 2 fsyncs + 3 ms = {limit:.2f} ms", one.p50_ms <= limit, "ms", vars(one)),
+        Figure(
+            "one client, p50",
+            one.p50_ms,
+            f"≤ 2 fsyncs + 3 ms = {limit:.2f} ms",
+            one.p50_ms <= limit,
+            "ms",
+            vars(one),
+        ),
         Figure("one client, rate", one.rate, unit="/s"),
         Figure(f"{CLIENTS} clients, rate", many.rate, unit="/s", notes=vars(many)),
         Figure(f"{CLIENTS} clients, commits per write", per_write, "≤ 0.2", per_write <= 0.2),

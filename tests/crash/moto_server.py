@@ -6,6 +6,7 @@ both find that it does. `PUT /crash/down` with 1 or 0 switches a storm of 503 an
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -31,9 +32,11 @@ class Application:
             self._is_down = environ["wsgi.input"].read(1) == b"1"
             start_response("204 No Content", [])
             return [b""]
+        # whole, before the lock: a client that is stopped while it sends must not stop the others
+        is_chunked = environ.get("wsgi.input_terminated", False)
+        body = environ["wsgi.input"].read(-1 if is_chunked else int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
         if self._is_down:
-            # unread, the body would be taken for the next request
-            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start_response("503 Slow Down", [("Content-Type", "application/xml")])
             return [SLOW_DOWN]
         if environ["REQUEST_METHOD"] in ("GET", "HEAD"):

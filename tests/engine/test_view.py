@@ -31,8 +31,8 @@ class SlowDeletes(StoreWrapper):
 
 
 async def test_a_write_that_comes_while_delete_bitmaps_are_read_hides_the_rows_that_it_replaces(tmp_path):
-    """A server that had just opened a namespace without a tail took its first write while a bitmap was on its way;
-    the ids of the segments were not opened then, and every query failed with an internal error."""
+    """A server that had just opened a namespace without a tail took its first write while a bitmap was on its
+    way; the ids of the segments were not opened then, and every query failed with an internal error."""
     rng = np.random.default_rng(1)
     store = MemoryStore()
     first = await open_database(store, cache_path=tmp_path / "a")

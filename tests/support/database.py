@@ -21,7 +21,9 @@ TEXT = FullText(stemming=True, remove_stopwords=True)
 
 
 # retries without real waiting
-FAST = EngineSettings(log=LogSettings(retry_base_s=0.0005, retry_cap_s=0.002, swap_attempts=6, store_attempts=4))
+FAST = EngineSettings(
+    log=LogSettings(retry_base_s=0.0005, retry_cap_s=0.002, swap_attempts=6, store_attempts=4)
+)
 
 
 async def open_database(

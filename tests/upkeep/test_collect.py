@@ -101,7 +101,8 @@ async def test_what_becomes_referenced_during_the_grace_period_stays(tmp_path):
     namespace = await _filled(database)
 
     async def stall_before_the_swap(operation, key):
-        # the files are there, the manifest does not know them: a listing in this moment sees garbage, but for the intent
+        # the files are there, the manifest does not know them: a listing in this moment sees garbage, but for
+        # the intent
         if operation == "put_if_match" and await _keys(store, "rows.parquet") != before:
             store.hook = None
             await collector.run()
