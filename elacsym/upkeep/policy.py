@@ -13,7 +13,9 @@ from elacsym.format.manifest import SegmentRef
 
 FANOUT = 4
 ROWS_MIN = 1_024
-ROWS_MAX = 4_000_000
+ROWS_MAX = 1_000_000
+# a merge holds its inputs and its output in memory
+BYTES_MAX = 2**30
 DEAD_SHARE_MAX = 0.3
 
 
@@ -36,7 +38,8 @@ def pick(segments: Sequence[SegmentRef], *, force: bool = False) -> tuple[Segmen
     for _, members in sorted(tiers.items()):
         chosen: list[SegmentRef] = []
         for segment in sorted(members, key=lambda s: (s.rows_live, s.job)):
-            if sum(s.rows_live for s in chosen) + segment.rows_live <= ROWS_MAX:
+            rows, size = (sum(s.rows_live for s in chosen), sum(s.size_bytes for s in chosen))
+            if rows + segment.rows_live <= ROWS_MAX and size + segment.size_bytes <= BYTES_MAX:
                 chosen.append(segment)
         if len(chosen) >= FANOUT:
             return tuple(chosen)

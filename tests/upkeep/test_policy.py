@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elacsym.format.manifest import DeletesRef, FileRef, SegmentRef
-from elacsym.upkeep.policy import DEAD_SHARE_MAX, FANOUT, ROWS_MAX, ROWS_MIN, pick
+from elacsym.upkeep.policy import BYTES_MAX, DEAD_SHARE_MAX, FANOUT, ROWS_MAX, ROWS_MIN, pick
 
 
 def _segment(number, rows, dead=0):
@@ -52,3 +52,9 @@ def test_merging_ends_and_leaves_logarithmically_many_segments(sizes):
     assert len(segments) <= (FANOUT - 1) * 8
     assert rewritten <= 8 * total
     assert 0 < DEAD_SHARE_MAX < 1
+
+
+def test_a_merge_stays_below_what_fits_into_memory():
+    big = FileRef("vector.vector", BYTES_MAX // 3, "")
+    segments = [SegmentRef(f"j{i}", 100, 0, 0, "0" * 32, (big,)) for i in range(FANOUT)]
+    assert pick(segments) == ()
