@@ -175,7 +175,7 @@ class World:
             self._is_over.set()
 
     async def stall(self, probability: float) -> None:
-        """Sometimes a request is slow, sometimes a whole node stands still, even for longer than the grace."""
+        """Sometimes a request is slow, sometimes a whole node stands still, even beyond the grace."""
         draw = self.rng.random()
         if draw >= probability or self.faulty.rates == FaultRates():
             return
@@ -363,7 +363,7 @@ class World:
         return 0
 
     async def _eventual(self, node: Node, began_s: float) -> float:
-        """Since when the view is current, as the reader reports it; held to its bound and, below, to the truth.
+        """Since when the view is current, as the reader reports it; the reader is held to its bound.
 
         A view beyond the bound is checked first, which makes it current as of the beginning of the read.
         """
