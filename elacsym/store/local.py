@@ -31,6 +31,7 @@ from elacsym.errors import CorruptObject, InvalidRequest, StoreUnavailable
 from elacsym.format.digest import crc32
 from elacsym.store.base import UNCHANGED, Etag, ObjectInfo, StoredObject, Unchanged
 from elacsym.store.local_files import (
+    LOCK_WAIT_S,
     TRAILER_BYTES,
     Directories,
     Scratch,
@@ -51,12 +52,20 @@ _TRIES_MAX = 16  # of making a folder that somebody keeps removing; each finds o
 class LocalStore:
     """Objects as files below `root`, which is made if need be; blocking calls run in `threads` own threads.
 
-    `rng` makes the nonces and must differ between processes. Raises StoreUnavailable if `root` cannot be
-    used.
+    `rng` makes the nonces and must differ between processes. lock_wait_s: how long a mutation waits for one
+    of another process. Raises StoreUnavailable if `root` cannot be used.
     """
 
-    def __init__(self, root: Path, *, threads: int = 16, rng: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        threads: int = 16,
+        rng: random.Random | None = None,
+        lock_wait_s: float = LOCK_WAIT_S,
+    ) -> None:
         self.root = root.absolute()
+        self._lock_wait_s = lock_wait_s
         self._rng = rng or system_random()
         self._locks = self.root / ".locks"
         try:
@@ -170,7 +179,7 @@ class LocalStore:
 
     def _replace(self, key: str, data: bytes, etag: Etag) -> Etag | None:
         path = self._path(key)
-        with locked(self._locks / lock_name(key)):
+        with locked(self._locks / lock_name(key), self._lock_wait_s):
             with _opened(path) as file:
                 current = None if file is None else _trailer_of(file, key)[1]
             if current is None:
@@ -186,7 +195,8 @@ class LocalStore:
 
     def _delete(self, key: str) -> None:
         path = self._path(key)
-        with locked(self._locks / lock_name(key)):  # else a replacement that is under way would bring it back
+        # else a replacement that is under way would bring it back
+        with locked(self._locks / lock_name(key), self._lock_wait_s):
             try:
                 folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             except (FileNotFoundError, NotADirectoryError):

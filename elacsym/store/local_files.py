@@ -12,12 +12,14 @@ object.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
 import struct
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +37,8 @@ TRAILER_BYTES = _BODY.size + _CRC.size
 assert TRAILER_BYTES == 40  # the layout is public: a change here is a new version
 
 _LOCKS = 1024
+_LOCK_PAUSE_S, _LOCK_PAUSE_S_MAX = 0.0005, 0.01
+LOCK_WAIT_S = 10.0  # less than one try of the wrapper that retries
 _OPEN_DIRECTORIES_MAX = 256
 
 
@@ -189,17 +193,33 @@ def _remove_if_stale(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, wait_s_max: float = LOCK_WAIT_S) -> Iterator[None]:
     """Hold the flock of a permanent lock file: against threads and processes alike; it ends with its owner.
 
-    The file is never removed or replaced: locking a file that gets replaced lets two owners in.
+    The file is never removed or replaced: locking a file that gets replaced lets two owners in. Raises
+    TimeoutError after `wait_s_max`: a process that was stopped while it held the lock must not take the
+    waiting threads of all others with it.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        _lock(fd, wait_s_max)
         yield
     finally:
         os.close(fd)
+
+
+def _lock(fd: int, wait_s_max: float) -> None:
+    pause_s, end_s = _LOCK_PAUSE_S, time.monotonic() + wait_s_max
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end_s:
+                raise TimeoutError(
+                    errno.ETIMEDOUT, f"another process holds its lock for {wait_s_max:g} s"
+                ) from None
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LOCK_PAUSE_S_MAX)
 
 
 def lock_name(key: str) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -308,6 +309,25 @@ async def test_a_writer_killed_before_the_name_changes_leaves_the_old_state_and_
     assert await restarted.put_if_match("a", b"after", etag) is not None  # the dead writer's lock is free
     for one in (store, restarted):
         await one.close()
+
+
+async def test_a_lock_that_another_process_never_lets_go_costs_a_refusal_and_no_thread(tmp_path):
+    """A server that was stopped by SIGSTOP within a replacement kept the lock; the waiting calls of the other
+    server took one thread of its pool after the other."""
+    store = LocalStore(tmp_path, threads=2, lock_wait_s=0.05)
+    etag = await store.put_if_absent("a", b"one")
+    descriptor = os.open(tmp_path / ".locks" / local_files.lock_name("a"), os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="'a': another process holds its lock"):
+            await store.put_if_match("a", b"two", etag)
+    with pytest.raises(StoreUnavailable, match="lock"):
+        await store.delete("a")
+    assert (await store.get("a")).data == b"one"
+    assert await store.put_if_absent("b", b"other keys are free") is not None
+    os.close(descriptor)
+    assert await store.put_if_match("a", b"two", etag) is not None
+    await store.close()
 
 
 async def test_what_was_written_is_there_after_a_restart(tmp_path):
