@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -14,6 +15,7 @@ from rich.table import Table
 from elacsym.cli.terminal import (
     EXIT_PROBLEM,
     AsJson,
+    CommandError,
     ConfigFile,
     Namespace,
     Storage,
@@ -26,7 +28,7 @@ from elacsym.clock import system_random
 from elacsym.compute import ThreadCompute
 from elacsym.config import Config
 from elacsym.errors import CorruptObject, NamespaceNotFound
-from elacsym.format.keys import NamespaceKeys, seq_of_wal
+from elacsym.format.keys import CLUSTER, NamespaceKeys, seq_of_wal
 from elacsym.format.manifest import Manifest, State
 from elacsym.format.wal_entry import WalEntry
 from elacsym.log import catalog
@@ -51,6 +53,24 @@ def on_store(settings: Config, work: Callable[[ObjectStore], Awaitable[T]]) -> T
             await store.close()
 
     return asyncio.run(run())
+
+
+def on_data(settings: Config, work: Callable[[ObjectStore], Awaitable[T]]) -> T:
+    """`on_store` for a storage that a node has written to.
+
+    Raises CommandError for any other: a mistyped name must not pass for a healthy empty storage, nor be made.
+    """
+    location = settings.storage
+    nothing = CommandError(f"storage {location}: no node has ever written here")
+    if not location.startswith("s3://") and not Path(location.removeprefix("file://")).is_dir():
+        raise nothing
+
+    async def checked(store: ObjectStore) -> T:
+        if await store.get(CLUSTER) is None:
+            raise nothing
+        return await work(store)
+
+    return on_store(settings, checked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +156,7 @@ def inspect(
 ) -> None:
     """Show manifest, segments and log of a namespace as they lie in the storage."""
     settings = Config.load({"storage": storage}, config_path=config)
-    inspection = on_store(settings, lambda store: look(store, namespace, limit))
+    inspection = on_data(settings, lambda store: look(store, namespace, limit))
     if as_json:
         print_json(inspection.to_json())
         return
@@ -219,7 +239,7 @@ def scrub_command(
 ) -> None:
     """Read every object again and verify every checksum. Exit code 1 if something is damaged."""
     settings = Config.load({"storage": storage}, config_path=config)
-    reports = on_store(settings, lambda store: _scrub_all(store, names or ()))
+    reports = on_data(settings, lambda store: _scrub_all(store, names or ()))
     if as_json:
         print_json([asdict(report) for report in reports])
     else:

@@ -57,6 +57,17 @@ def test_scrub_reads_every_namespace_and_finds_nothing_wrong(elacsym, folder):
     assert all(r["problems"] == [] and r["objects"] >= 3 and r["bytes"] > 0 for r in reports.values())
 
 
+def test_a_storage_that_no_node_wrote_to_is_neither_judged_nor_made(elacsym, tmp_path):
+    missing, other = tmp_path / "elacsym-dta", tmp_path / "photos"
+    other.mkdir()
+    for arguments in (("scrub",), ("inspect", "Docs")):
+        for storage in (missing, other, f"file://{missing}"):
+            code, _, err = elacsym(*arguments, "--storage", storage)
+            assert (code, err.count("\n")) == (1, 1)
+            assert str(storage) in err
+    assert not missing.exists()
+
+
 def test_scrub_names_a_damaged_object_and_ends_with_code_1(elacsym, folder):
     victim = wal_files(folder, "other")[-1]
     good = victim.read_bytes()
