@@ -69,6 +69,8 @@ def _document(value: Any, fields: Fields) -> Document:
         raise ValueError("not a JSON object")  # noqa: TRY004 - what is wrong is the data
     if value.get(fields.id) is None:
         raise ValueError(f"field {fields.id!r} is missing")
+    if type(value[fields.id]) not in (int, str):
+        raise ValueError(f"field {fields.id!r} is neither a whole number nor a string")
     if isinstance(value.get("attributes"), dict) and set(value) <= {fields.id, fields.vector, "attributes"}:
         attributes = value["attributes"]
     else:
@@ -98,6 +100,7 @@ def read_parquet(path: Path, fields: Fields) -> Iterator[Row]:
             schema = file.schema_arrow
             if fields.id not in schema.names:
                 raise FileError(f"{path}: there is no column {fields.id!r}, only {', '.join(schema.names)}")
+            _check_ids(path, schema.field(fields.id))
             convert = {
                 f.name: _converter(path, f) for f in schema if f.name not in (fields.id, fields.vector)
             }
@@ -137,6 +140,12 @@ def _converter(path: Path, column: pa.Field) -> Convert:
     ):
         return lambda value: value
     raise FileError(f"{path}: column {column.name!r} has type {column.type}, which no attribute can hold")
+
+
+def _check_ids(path: Path, column: pa.Field) -> None:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise FileError(f"{path}: column {column.name!r} has type {column.type}; ids are integers or strings")
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -19,6 +19,7 @@ from elacsym.cli.terminal import (
     connect,
     err,
     json_argument,
+    json_object_argument,
     one_line,
     out,
     print_json,
@@ -38,7 +39,7 @@ def filter_argument(text: str) -> dict[str, Any]:
     A value that is JSON is taken as such, anything else as a string. Raises typer.BadParameter.
     """
     if text.lstrip().startswith(("{", "@")):
-        return cast("dict[str, Any]", json_argument(text, "--filter"))
+        return json_object_argument(text, "--filter")
     match = _COMPARISON.fullmatch(text)
     if match is None:
         raise typer.BadParameter(f"{text!r} is neither field=value nor JSON", param_hint="--filter")
@@ -62,6 +63,20 @@ def _order_argument(text: str) -> list[str]:
     if direction not in {"asc", "desc"}:
         raise typer.BadParameter(f"{text!r} is neither field:asc nor field:desc", param_hint="--order-by")
     return [field, direction]
+
+
+def _vector_argument(text: str) -> list[Any]:
+    value = json_argument(text, "--vector")
+    if not isinstance(value, list) or not all(type(v) in (int, float) for v in value):
+        raise typer.BadParameter("not an array of numbers", param_hint="--vector")
+    return value
+
+
+def _request_argument(text: str) -> dict[str, Any]:
+    params = json_object_argument(text, "--request")
+    for name in params.keys() - QueryParams.__annotations__.keys():
+        raise typer.BadParameter(f"a query has no field {name!r}", param_hint="--request")
+    return params
 
 
 def _searchable(client: Client, namespace: str) -> list[str]:
@@ -121,11 +136,11 @@ def query(
     """Search a namespace by text, vector or both, or list it in the order of attributes."""
     with connect(url, api_key) as client:
         if request is not None:
-            params: dict[str, Any] = json_argument(request, "--request")
+            params = _request_argument(request)
         else:
             params = {"top_k": top_k, "exact": exact, "explain": explain}
             if vector is not None:
-                params["vector"] = json_argument(vector, "--vector")
+                params["vector"] = _vector_argument(vector)
             if text is not None:
                 fields = field or _searchable(client, namespace)
                 params["full_text"] = {"fields": fields, "query": text, "weight": text_weight}

@@ -80,6 +80,14 @@ def json_argument(text: str, hint: str) -> Any:
         raise typer.BadParameter(f"not JSON: {error}", param_hint=hint) from error
 
 
+def json_object_argument(text: str, hint: str) -> dict[str, Any]:
+    """The JSON object of an argument, as `json_argument` reads it. Raises typer.BadParameter."""
+    value = json_argument(text, hint)
+    if not isinstance(value, dict):
+        raise typer.BadParameter("not a JSON object", param_hint=hint)
+    return value
+
+
 def table(title: str | None, *columns: str, numeric: tuple[str, ...] = ()) -> Table:
     """An empty table; the columns in `numeric` are set to the right."""
     made = Table(

@@ -22,7 +22,7 @@ from elacsym.cli.terminal import (
     Url,
     connect,
     err,
-    json_argument,
+    json_object_argument,
 )
 from elacsym.client import DEFAULT_URL, ApiError, Client, MissingError, QueryParams, RejectedError, Result
 from elacsym.types import Metric
@@ -175,9 +175,7 @@ def import_file(
     ] = 0,
 ) -> None:
     """Load documents from FILE into a namespace; a missing namespace is created."""
-    wanted = None if schema is None else json_argument(schema, "--schema")
-    if wanted is not None and not isinstance(wanted, dict):
-        raise typer.BadParameter("not a JSON object", param_hint="--schema")
+    wanted = None if schema is None else json_object_argument(schema, "--schema")
     with contextlib.ExitStack() as stack:
         source = _open_source(file, Fields(id_field, vector_field), stack)
         client = stack.enter_context(connect(url, api_key, retries=IMPORT_RETRIES))

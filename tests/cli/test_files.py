@@ -53,6 +53,18 @@ def test_other_fields_may_hold_the_id_and_the_vector():
     assert list(row.document["vector"]) == [1]
 
 
+@pytest.mark.parametrize("bad", [1.5, True, [1], {"a": 1}])
+def test_an_id_that_no_document_can_have_is_refused_by_its_line(bad):
+    with pytest.raises(FileError, match="line 2: field 'id' is neither"):
+        lines({"id": 1}, {"id": bad})
+
+
+def test_a_column_of_ids_that_no_document_can_have_is_refused(tmp_path):
+    for values in ([1.5], [True], [dt.date(2024, 1, 1)], [b"x"]):
+        with pytest.raises(FileError, match="column 'id' has type"):
+            list(read_parquet(parquet(tmp_path, pa.table({"id": values})), Fields()))
+
+
 def test_blank_lines_are_passed_over_but_counted():
     rows = list(read_json_lines([b'{"id": 1}\n', b"\n", b'{"id": 2}'], Fields(), "x"))
     assert [(r.number, r.document["id"]) for r in rows] == [(1, 1), (3, 2)]
