@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ _PAGE_SIZE_MAX = 1_000
 _IDS_MAX = 10_000
 # beyond this many values, rendering an answer is longer than a hop to the pool
 _INLINE_VALUES_MAX = 4_096
+# fields that the engine calls otherwise in its refusals
+_FIELDS = {"schema.attributes.vector": "schema.vector_dim", "min_seq": "consistency.min_seq"}
 
 
 async def create(exchange: Exchange) -> Answer:
@@ -27,7 +30,8 @@ async def create(exchange: Exchange) -> Answer:
     name = exchange.namespace
     schema = await exchange.decoded(schema_json.decode)
     _begin_write(exchange)
-    created = await exchange.service.database.create(name, schema)
+    with _fields_of_this_api():
+        created = await exchange.service.database.create(name, schema)
     return json_answer({"namespace": name, "created": created})
 
 
@@ -46,7 +50,8 @@ async def query(exchange: Exchange) -> Answer:
     name = exchange.namespace
     with exchange.service.queries.passage():
         wanted = await exchange.decoded(decode_query.query)
-        result = await exchange.service.database.query(name, wanted)
+        with _fields_of_this_api():
+            result = await exchange.service.database.query(name, wanted)
         values = len(result.hits) * (8 + (_dimensions(wanted) if wanted.include_vector else 0))
         if values <= _INLINE_VALUES_MAX:
             return Answer(_query_body(result, wanted, exchange.elapsed_ms))
@@ -123,9 +128,10 @@ async def documents(exchange: Exchange) -> Answer:
     """`POST /v1/namespaces/{ns}/documents/get`."""
     name = exchange.namespace
     ids, consistency, include_vector = await exchange.decoded(_decode_get)
-    hits = await exchange.service.database.documents(
-        name, ids, consistency=consistency, include_vector=include_vector
-    )
+    with _fields_of_this_api():
+        hits = await exchange.service.database.documents(
+            name, ids, consistency=consistency, include_vector=include_vector
+        )
     body = await exchange.service.compute.run(_documents_body, hits)
     return Answer(body)
 
@@ -140,16 +146,21 @@ async def _write(exchange: Exchange, decoder: Callable[[Any], WriteRequest]) -> 
     name, key = exchange.namespace, exchange.idempotency_key
     request = await exchange.decoded(decoder)
     _begin_write(exchange)
-    try:
-        result = await exchange.service.database.write(
-            name, request, idempotency_key=key, deadline_s=exchange.remaining_s
-        )
-    except InvalidRequest as error:
-        # in this API the vector stands beside the attributes
-        field = error.field.replace("].attributes.vector", "].vector")
-        raise type(error)(field, error.reason) from error
+    result = await exchange.service.database.write(
+        name, request, idempotency_key=key, deadline_s=exchange.remaining_s
+    )
     token = result.token
     return json_answer({"count": result.count, "seq": token.seq, "token": str(token)})
+
+
+@contextmanager
+def _fields_of_this_api() -> Iterator[None]:
+    try:
+        yield
+    except InvalidRequest as error:
+        if error.field not in _FIELDS:
+            raise
+        raise type(error)(_FIELDS[error.field], error.reason) from error
 
 
 def _dimensions(wanted: Query) -> int:

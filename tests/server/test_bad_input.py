@@ -73,6 +73,12 @@ UPSERTS = [
         "documents[1].attributes.tags[1]",
     ),
     ("object as a value", {"id": 5, "attributes": {"fresh": {"a": 1}}}, 400, "documents[1].attributes.fresh"),
+    (
+        "object under a name that begins like the vector's",
+        {"id": 5, "attributes": {"vector2": {"a": 1}}},
+        400,
+        "documents[1].attributes.vector2",
+    ),
     ("mixed array", {"id": 5, "attributes": {"fresh": [1, "a"]}}, 400, "documents[1].attributes.fresh"),
     ("reserved name", {"id": 5, "attributes": {"$score": 1}}, 400, "documents[1].attributes.$score"),
     ("empty name", {"id": 5, "attributes": {"": 1}}, 400, "documents[1].attributes."),
@@ -98,6 +104,14 @@ async def test_one_bad_document_stores_nothing_of_its_request(docs, document, st
     assert body["error"].startswith(field), body["error"]
     assert body["request_id"] == response.headers["x-request-id"]
     assert await state(docs) == before
+
+
+async def test_a_refusal_by_the_engine_names_the_field_of_this_api(docs):
+    conflict = await docs.put(NS, json={"schema": {"vector_dim": 3}})
+    assert (conflict.status_code, conflict.json()["error"].split(":")[0]) == (400, "schema.vector_dim")
+    for path, asked in (("query", {"vector": [0, 0]}), ("documents/get", {"ids": [1]})):
+        early = await docs.post(f"{NS}/{path}", json=asked | {"consistency": {"min_seq": 1000}})
+        assert (early.status_code, early.json()["error"].split(":")[0]) == (400, "consistency.min_seq")
 
 
 async def test_a_string_id_has_its_limit(client):
