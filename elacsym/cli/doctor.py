@@ -31,18 +31,17 @@ from elacsym.config import Config
 from elacsym.errors import ElacsymError
 from elacsym.store.probe import probe
 
-DESCRIPTORS_MIN = 1_024
+# every file of an open segment keeps one while it is mapped; `serve` raises its own limit to the hard one
+DESCRIPTORS_MIN = 4_096
 FREE_BYTES_MIN = 2**30
 LIBRARIES = (
     "aiobotocore",
     "faiss-cpu",
-    "fsspec",
     "httptools",
     "httpx",
     "numpy",
     "orjson",
     "pyarrow",
-    "s3fs",
     "starlette",
     "tantivy",
     "typer",
@@ -92,10 +91,11 @@ def _of_machine() -> Iterator[Finding]:
     if sys.platform != "win32":
         import resource
 
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        enough = soft == resource.RLIM_INFINITY or soft >= DESCRIPTORS_MIN
-        hint = "" if enough else f"; {DESCRIPTORS_MIN} at least are good, see ulimit -n"
-        yield Finding("file descriptors", "ok" if enough else "warning", f"{soft} of at most {hard}{hint}")
+        _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        enough = limit == resource.RLIM_INFINITY or limit >= DESCRIPTORS_MIN
+        shown = "no limit" if limit == resource.RLIM_INFINITY else f"at most {limit:,}"
+        hint = "" if enough else f"; {DESCRIPTORS_MIN:,} at least are good, see ulimit -Hn"
+        yield Finding("file descriptors", "ok" if enough else "warning", shown + hint)
 
 
 def _of_settings(settings: Config) -> Iterator[Finding]:

@@ -42,6 +42,7 @@ def serve(
     if config.is_open_to_all:
         log.warning("no API keys are set: everybody who reaches this address may read and delete everything")
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    raise_descriptor_limit()
     with _listener(config) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, open_database, listener, announce))
 
@@ -93,6 +94,25 @@ class _Server(uvicorn.Server):
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process hold as many file descriptors as it may: every mapped file and every client needs
+    one."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:
+        # some systems allow less than the hard limit they name
+        telemetry.get_logger("server").warning(
+            "file descriptors are few", soft=soft, hard=hard, reason=str(error)
+        )
 
 
 def _listener(config: Config) -> socket.socket:

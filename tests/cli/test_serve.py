@@ -22,6 +22,21 @@ def served(tmp_path):
         process.kill()
 
 
+def test_it_may_hold_as_many_file_descriptors_as_the_system_allows(tmp_path):
+    resource = pytest.importorskip("resource")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    script = """
+import resource, sys
+from elacsym.server.run import raise_descriptor_limit
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+raise_descriptor_limit()
+print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    done = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True, check=True)
+    assert done.stdout.split() == [str(hard)] * 2
+
+
 def test_without_settings_it_listens_on_loopback_stores_in_the_folder_and_stops_on_sigterm(served, tmp_path):
     process, url = served
     assert url.startswith("http://127.0.0.1:")
