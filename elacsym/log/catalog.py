@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from elacsym.clock import Clock, new_nonce
-from elacsym.errors import InvalidRequest, NamespaceNotFound
+from elacsym.errors import CorruptObject, InvalidRequest, NamespaceNotFound
 from elacsym.format import frame, keys
 from elacsym.format.manifest import Manifest, State
 from elacsym.log import transitions
@@ -118,4 +118,8 @@ async def _exists(store: ObjectStore, name: str) -> bool:
     found = await store.get(keys.NamespaceKeys(name).manifest)
     if found is None:
         return False
-    return Manifest.decode(found.data, key=keys.NamespaceKeys(name).manifest).state is not State.DELETED
+    try:
+        return Manifest.decode(found.data, key=keys.NamespaceKeys(name).manifest).state is not State.DELETED
+    except CorruptObject:
+        # damage in one namespace must not hide the others; whoever opens it is told
+        return True

@@ -108,3 +108,13 @@ async def test_an_absurd_page_size_is_refused(store, page_size):
     with pytest.raises(InvalidRequest) as caught:
         await catalog.list_names(store, page_size=page_size)
     assert caught.value.field == "page_size"
+
+
+async def test_a_damaged_manifest_does_not_hide_the_other_names(store):
+    """One flipped bit in one manifest failed every listing."""
+    for name in ("a", "b"):
+        await create(store, name)
+    key = keys.NamespaceKeys("a").manifest
+    found = await store.get(key)
+    await store.put_if_match(key, found.data[:-1] + bytes([found.data[-1] ^ 1]), found.etag)
+    assert await catalog.list_names(store) == (["a", "b"], None)
