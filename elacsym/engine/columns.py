@@ -84,8 +84,12 @@ def id_column(ids: Sequence[Any], schema: Schema, field: Callable[[int], str]) -
     for index, value in enumerate(ids):
         if wanted is int and not 0 <= value < 2**64:
             raise InvalidRequest(field(index), f"{value} is outside 0…2^64-1")
-        if wanted is str and len(value.encode("utf-8", "surrogatepass")) > STRING_ID_BYTES_MAX:
-            raise InvalidRequest(field(index), f"a string id may have {STRING_ID_BYTES_MAX} bytes at most")
+        if wanted is str:
+            check_text(value, field(index))
+            if len(value.encode()) > STRING_ID_BYTES_MAX:
+                raise InvalidRequest(
+                    field(index), f"a string id may have {STRING_ID_BYTES_MAX} bytes at most"
+                )
     if len(set(ids)) != len(ids):
         seen: set[DocumentId] = set()
         for index, value in enumerate(ids):

@@ -30,6 +30,7 @@ from elacsym.types import Attribute, DocumentId, IdType, Schema
 SMALL_DOCUMENTS = 32
 # up to this many documents, building columns is shorter than a hop to the pool
 _INLINE_DOCUMENTS = 64
+_INLINE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,9 @@ async def item_of(request: WriteRequest, schema: Schema, key: str | None, comput
         request.upserts or request.deletes or request.delete_filter is not None or request.schema is not None
     ):
         raise InvalidRequest(request.path, "nothing to write; give at least one document")
-    if len(request.upserts) <= SMALL_DOCUMENTS and not request.deletes:
+    is_small = len(request.upserts) <= SMALL_DOCUMENTS and not request.deletes
+    # ids to be deleted have the type that the writes before them give, which wait in the queue perhaps
+    if is_small or (request.deletes and schema.id_type is None):
         return WriteItem(request, None, _estimated_bytes(request), key)
     encoded = await compute.run(_encoded, request, schema)
     return WriteItem(request, encoded, len(encoded.payload), key)
@@ -67,18 +70,22 @@ async def item_of(request: WriteRequest, schema: Schema, key: str | None, comput
 
 def _encoded(request: WriteRequest, schema: Schema) -> Encoded:
     built = columns.build(request.upserts, schema, path=request.path) if request.upserts else None
-    deletes = columns.id_column(request.deletes, schema, lambda i: f"ids[{i}]") if request.deletes else None
+    id_type = built.id_type if built else schema.id_type
+    deletes = None
+    if request.deletes:
+        deletes = columns.id_column(request.deletes, replace(schema, id_type=id_type), lambda i: f"ids[{i}]")
+    if id_type is None:
+        # a namespace without documents has nothing to delete, and ids of no type yet
+        deletes = None
     changes = RowChanges(built.ids if built else None, built.arrays if built else {}, deletes)
-    ids = changes.upserts or changes.deletes
-    # deletes of ids say nothing about the type of ids in a namespace without documents
-    id_type = ids.id_type if ids is not None and (built is not None or schema.id_type is not None) else None
     return Encoded(changes, payload.encode(changes), built.attributes if built else {}, id_type)
 
 
 def _estimated_bytes(request: WriteRequest) -> int:
     """About what a small request adds to its entry: for the bounds of queue and entry."""
     values = (v for document in request.upserts for v in document.attributes.values())
-    return 256 + sum(16 + (4 * len(v) if hasattr(v, "__len__") else 8) for v in values)
+    documents_bytes = sum(16 + (4 * len(v) if hasattr(v, "__len__") else 8) for v in values)
+    return 256 + 16 * len(request.deletes) + documents_bytes
 
 
 class Preparer:
@@ -134,7 +141,7 @@ class Preparer:
             ids = await self._matching_ids(request.delete_filter)
             changes = RowChanges(None, {}, ids if len(ids) else None)
             return Encoded(changes, await self._compute.run(payload.encode, changes), {}, None), schema
-        if encoded is None:
+        if encoded is None or (request.deletes and schema.id_type is None):
             encoded = await self._encoded_now(run, schema)
         try:
             return encoded, merged(schema, encoded.added, id_type=encoded.id_type)
@@ -148,7 +155,8 @@ class Preparer:
         request = run[0].request
         if len(run) > 1:
             request = replace(request, upserts=[d for item in run for d in item.request.upserts])
-        if len(request.upserts) <= _INLINE_DOCUMENTS:
+        rows, size_bytes = len(request.upserts) + len(request.deletes), sum(item.size_bytes for item in run)
+        if rows <= _INLINE_DOCUMENTS and size_bytes <= _INLINE_BYTES:
             return _encoded(request, schema)
         return await self._compute.run(_encoded, request, schema)
 
@@ -166,8 +174,8 @@ class _Entry:
         """One batch for each request of the run; the first carries the payload of all."""
         for position, item in enumerate(run):
             rows = len(item.request.upserts)
-            deleted = encoded.changes.deletes
-            count = rows + (0 if deleted is None else len(deleted))
+            deleted = item.request.deletes or encoded.changes.deletes or ()
+            count = rows + len(deleted)
             data = b"" if position else encoded.payload
             batch = Batch(new_nonce(self._rng), item.idempotency_key, count, rows, data)
             self.outcomes.append(len(self.batches))
@@ -182,8 +190,9 @@ def _runs(items: Sequence[WriteItem]) -> Iterator[list[WriteItem]]:
     seen: set[DocumentId] = set()
     for item in items:
         ids = [document.id for document in item.request.upserts]
-        is_plain = item.encoded is None and item.request.schema is None and item.request.delete_filter is None
-        is_plain = is_plain and all(type(id_) in (int, str) for id_ in ids)
+        request = item.request
+        is_plain = item.encoded is None and request.schema is None and request.delete_filter is None
+        is_plain = is_plain and not request.deletes and all(type(id_) in (int, str) for id_ in ids)
         if run and not (is_plain and seen.isdisjoint(ids)):
             yield run
             run, seen = [], set()
