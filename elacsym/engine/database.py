@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -43,6 +43,7 @@ class Database:
     def __init__(self, services: Services) -> None:
         self.services = services
         self._open: dict[str, asyncio.Task[Namespace]] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
 
     async def create(self, name: str, schema: Schema) -> bool:
         """Create the namespace, or add attributes to it: True if it was created.
@@ -59,8 +60,7 @@ class Database:
             services.store, name, first, clock=services.clock, rng=services.rng, settings=log
         )
         if not created.is_new:
-            namespace = await self.namespace(name)
-            snapshot = await self._guard(name, namespace.snapshot(STRONG))
+            snapshot = await self._with(name, lambda namespace: namespace.snapshot(STRONG))
             if extended(snapshot.schema, schema) is not snapshot.schema:
                 await self.write(name, WriteRequest(schema=schema, path="schema"))
         return created.is_new
@@ -79,13 +79,13 @@ class Database:
         """
         # the log wants a reading of the clock; opening the namespace counts
         until_s = None if deadline_s is None else self.services.clock.monotonic_s() + deadline_s
-        namespace = await self.namespace(name)
-        return await self._guard(name, namespace.write(request, key=idempotency_key, deadline_s=until_s))
+        return await self._with(
+            name, lambda namespace: namespace.write(request, key=idempotency_key, deadline_s=until_s)
+        )
 
     async def query(self, name: str, query: Query) -> QueryResult:
         """Answer one query. Raises NamespaceNotFound, InvalidRequest, StoreUnavailable, CorruptObject."""
-        namespace = await self.namespace(name)
-        return await self._guard(name, namespace.query(query))
+        return await self._with(name, lambda namespace: namespace.query(query))
 
     async def documents(
         self,
@@ -96,33 +96,21 @@ class Database:
         include_vector: bool = False,
     ) -> list[Hit | None]:
         """The documents of these ids in order, None where there is none."""
-        namespace = await self.namespace(name)
-        return await self._guard(name, namespace.documents(ids, consistency, include_vector=include_vector))
+        return await self._with(
+            name, lambda namespace: namespace.documents(ids, consistency, include_vector=include_vector)
+        )
 
     async def info(self, name: str) -> NamespaceInfo:
         """What the namespace holds, strongly consistent."""
-        namespace = await self.namespace(name)
-        snapshot = await self._guard(name, namespace.snapshot(STRONG))
-        manifest, reader = namespace.reader.manifest, namespace.reader
-        return NamespaceInfo(
-            name,
-            snapshot.schema,
-            sum(view.rows_live for view in snapshot.parts),
-            sum(segment.size_bytes for segment in manifest.segments),
-            len(manifest.segments),
-            reader.tail - manifest.applied,
-            reader.unfolded_bytes,
-            manifest.generation,
-            reader.tail,
-            manifest.inc,
-        )
+        return await self._with(name, _info)
 
     async def delete(self, name: str) -> None:
         """Delete the namespace; its data is collected later. Raises NamespaceNotFound."""
         self._check_name(name)
         services = self.services
         await catalog.delete(services.store, name, rng=services.rng, settings=services.settings.log)
-        await self._drop(name)
+        if (namespace := _opened(self._open.get(name))) is not None:
+            self.evict(namespace)
 
     async def list(
         self, *, prefix: str = "", cursor: str | None = None, page_size: int = 100
@@ -138,30 +126,29 @@ class Database:
         self._check_name(name)
         task = self._open.get(name)
         if task is None:
-            task = self._open[name] = asyncio.create_task(self._opened(name), name=f"open {name}")
+            task = self._open[name] = asyncio.create_task(self._opening(name), name=f"open {name}")
+            # whether or not anybody still waits: the next request must not meet an old failure
+            task.add_done_callback(lambda done: self._forget_failed(name, done))
             OPEN_NAMESPACES.set(len(self._open))
-        elif task.done() and not task.cancelled() and task.exception() is None:
+        elif task.done():
             return task.result()
-        try:
-            # one caller giving up must not cancel the opening that others wait for
-            return await asyncio.shield(task)
-        except BaseException:
-            if task.done() and (task.cancelled() or task.exception() is not None):
-                self._forget(name, task)
-            raise
+        # one caller giving up must not cancel the opening that others wait for
+        return await asyncio.shield(task)
 
     def opened(self) -> Sequence[Namespace]:
         """The namespaces held in memory."""
-        return [
-            t.result()
-            for t in self._open.values()
-            if t.done() and not t.cancelled() and t.exception() is None
-        ]
+        return [namespace for task in self._open.values() if (namespace := _opened(task)) is not None]
 
-    async def evict(self, namespace: Namespace) -> None:
-        """Let go of an open namespace; the next request opens it again."""
-        self._forget(namespace.name)
-        await namespace.close()
+    def evict(self, namespace: Namespace) -> None:
+        """Let go of an open namespace: it is closed when nothing runs on it any more, and the next request
+        opens it again."""
+        if _opened(self._open.get(namespace.name)) is not namespace:
+            return  # somebody else let go of it
+        del self._open[namespace.name]
+        OPEN_NAMESPACES.set(len(self._open))
+        task = asyncio.create_task(namespace.retire(), name=f"retire {namespace.name}")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
 
     async def close(self) -> None:
         """Close every namespace; acknowledged writes are durable already."""
@@ -169,29 +156,34 @@ class Database:
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Namespace):
                 await result.close()
+        await asyncio.gather(*self._retiring)
         OPEN_NAMESPACES.set(0)
 
-    async def _opened(self, name: str) -> Namespace:
+    async def _opening(self, name: str) -> Namespace:
         namespace = Namespace(name, self.services)
-        await namespace.open()
+        try:
+            await namespace.open()
+        except BaseException:
+            await namespace.close()
+            raise
         return namespace
 
-    async def _guard(self, name: str, work: Awaitable[T]) -> T:
+    async def _with(self, name: str, work: Callable[[Namespace], Awaitable[T]]) -> T:
+        """What `work` makes of the open namespace, which stays open for it."""
+        namespace = await self.namespace(name)
+        while namespace.is_retired:  # since it was opened
+            namespace = await self.namespace(name)
         try:
-            return await work
+            with namespace.used():
+                return await work(namespace)
         except NamespaceNotFound:
-            await self._drop(name)
+            self.evict(namespace)
             raise
 
-    async def _drop(self, name: str) -> None:
-        task = self._open.get(name)
-        if task is not None and task.done() and not task.cancelled() and task.exception() is None:
-            await self.evict(task.result())
-
-    def _forget(self, name: str, task: asyncio.Task[Namespace] | None = None) -> None:
-        if task is None or self._open.get(name) is task:
-            self._open.pop(name, None)
-        OPEN_NAMESPACES.set(len(self._open))
+    def _forget_failed(self, name: str, task: asyncio.Task[Namespace]) -> None:
+        if _opened(task) is None and self._open.get(name) is task:
+            del self._open[name]
+            OPEN_NAMESPACES.set(len(self._open))
 
     @staticmethod
     def _check_name(name: str) -> None:
@@ -199,3 +191,26 @@ class Database:
             raise InvalidRequest(
                 "namespace", f"{name!r} is no name; 1 to 128 of A-Z a-z 0-9 - _ . are allowed"
             )
+
+
+def _opened(task: asyncio.Task[Namespace] | None) -> Namespace | None:
+    if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+        return None
+    return task.result()
+
+
+async def _info(namespace: Namespace) -> NamespaceInfo:
+    snapshot = await namespace.snapshot(STRONG)
+    manifest, reader = namespace.reader.manifest, namespace.reader
+    return NamespaceInfo(
+        namespace.name,
+        snapshot.schema,
+        sum(view.rows_live for view in snapshot.parts),
+        sum(segment.size_bytes for segment in manifest.segments),
+        len(manifest.segments),
+        reader.tail - manifest.applied,
+        reader.unfolded_bytes,
+        manifest.generation,
+        reader.tail,
+        manifest.inc,
+    )

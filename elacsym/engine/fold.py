@@ -45,7 +45,7 @@ async def fold(namespace: Namespace) -> bool:
     Raises TransitionRefused when another node folded first, StoreUnavailable, CorruptObject; nothing is lost
     then, the tail stays where it is.
     """
-    async with namespace.upkeep:
+    async with namespace.job():
         await namespace.view.snapshot()
         capture = _captured(namespace)
         if capture is None:

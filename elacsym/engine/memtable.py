@@ -182,11 +182,11 @@ class Memtable:
         values = ids.to_arrow().to_pylist()
         start = self._rows
         self._grow(start + len(values))
-        for offset, id_ in enumerate(values):
-            row = self._row_of.get(id_)
-            if row is not None:
-                self._alive[row - self._first] = False
-            self._row_of[id_] = self._first + start + offset
+        row_of = self._row_of
+        replaced = [row_of[id_] - self._first for id_ in values if id_ in row_of]
+        self._alive[replaced] = False
+        first = self._first + start
+        row_of.update(zip(values, range(first, first + len(values)), strict=True))
         self._alive[start : start + len(values)] = True
         self._rows += len(values)
         versions = np.full(len(values), seq, np.uint64)
@@ -210,11 +210,19 @@ class Memtable:
                 kept.append(chunk)
             elif gone < chunk.rows:
                 kept.append(chunk.after(gone))
+        if not dropped:
+            return
         self._chunks = kept
         self._first += dropped
         self._rows -= dropped
         self._alive = np.concatenate([self._alive[dropped:], np.zeros(min(dropped, 1024), np.bool_)])
-        self._row_of = {id_: row for id_, row in self._row_of.items() if row >= self._first}
+        # made of what is left, not of what was: little, after a fold of much
+        self._row_of = {}
+        start = self._first
+        for chunk in kept:
+            alive = np.flatnonzero(self._alive[start - self._first :][: chunk.rows])
+            self._row_of |= zip(chunk.ids().take(alive), (alive + start).tolist(), strict=True)
+            start += chunk.rows
 
     def views(self) -> list[ChunkView]:
         """The chunks with their live rows."""

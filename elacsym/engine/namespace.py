@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -79,11 +80,37 @@ class Namespace:
         self.used_s = services.clock.monotonic_s()
         # fold, compaction and collection of one namespace exclude each other within a process; across
         # processes the manifest's compare-and-swap does
-        self.upkeep = asyncio.Lock()
+        self._upkeep = asyncio.Lock()
+        self.is_retired = False
+        self._users = 0
+        self._is_unused = asyncio.Event()
 
     async def open(self) -> None:
         """Read manifest and tail. Raises NamespaceNotFound."""
         await self.reader.open()
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Keep the namespace open for as long as the block runs."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._is_unused.set()
+
+    @asynccontextmanager
+    async def job(self) -> AsyncIterator[None]:
+        """Keep the namespace open for a job on its segments, one at a time, and begin from the current view.
+
+        Raises NamespaceNotFound, StoreUnavailable.
+        """
+        with self.used():
+            async with self._upkeep:
+                # nobody else may ask: a view that others' jobs have overtaken refers to files that are gone
+                await self.reader.check()
+                yield
 
     async def write(self, request: WriteRequest, *, key: str | None, deadline_s: float | None) -> WriteResult:
         """Commit one atomic write; the result means that it is durable and every later strong read sees
@@ -134,7 +161,15 @@ class Namespace:
     def _touch(self) -> None:
         self.used_s = self.services.clock.monotonic_s()
 
+    async def retire(self) -> None:
+        """Close when the last block of `used` has ended; no other may begin."""
+        self.is_retired = True
+        while self._users:
+            self._is_unused.clear()
+            await self._is_unused.wait()
+        await self.close()
+
     async def close(self) -> None:
-        """Finish or refuse what is queued and let go of everything."""
+        """Finish or refuse what is queued and let go of everything; a check that runs is cancelled."""
         await self.writer.close()
         await self.reader.close()

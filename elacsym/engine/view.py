@@ -49,6 +49,16 @@ class SegmentState:
             self.alive = alive
 
 
+class _Incarnation:
+    """The schema of one incarnation, for parts that outlive it in a snapshot, too."""
+
+    def __init__(self) -> None:
+        self.schema = Schema()
+
+    def attribute(self, name: str) -> Attribute:
+        return self.schema.attributes[name]
+
+
 class NamespaceView:
     """Consumes one namespace's log; the only mutable state of a namespace besides its log position.
 
@@ -59,30 +69,32 @@ class NamespaceView:
     def __init__(self, name: str, cache: ObjectCache, compute: Compute) -> None:
         self._keys = NamespaceKeys(name)
         self._cache, self._compute = cache, compute
-        self.memtable = Memtable(self.attribute, compute)
+        self._incarnation = _Incarnation()
+        self.memtable = Memtable(self._incarnation.attribute, compute)
         self.segments: tuple[SegmentState, ...] = ()
         self.manifest: Manifest | None = None
-        self.schema = Schema()
         self.tail = 0
         self._schemas: list[tuple[int, Schema]] = []
         self._snapshot: SearchSnapshot | None = None
         self._own: dict[str, RowChanges] = {}
 
-    def attribute(self, name: str) -> Attribute:
-        """The attribute of this name, which must be in the schema."""
-        return self.schema.attributes[name]
+    @property
+    def schema(self) -> Schema:
+        """The schema after the last slot."""
+        return self._incarnation.schema
 
     def reset(self, manifest: Manifest) -> None:
         """Take over a manifest; what it folded leaves the memtable, everything does when the incarnation is
         another."""
         if self.manifest is None or self.manifest.inc != manifest.inc:
-            self.memtable = Memtable(self.attribute, self._compute)
+            self._incarnation = _Incarnation()
+            self.memtable = Memtable(self._incarnation.attribute, self._compute)
             self.segments, self._schemas = (), []
             self.tail = manifest.applied
         self.memtable.drop_before(manifest.applied)
         self.tail = max(self.tail, manifest.applied)
         self._schemas = [(seq, schema) for seq, schema in self._schemas if seq >= manifest.applied]
-        self.schema = self._schemas[-1][1] if self._schemas else manifest.schema
+        self._incarnation.schema = self._schemas[-1][1] if self._schemas else manifest.schema
         parts = {state.ref.job: state.part for state in self.segments}
         self.segments = tuple(
             SegmentState(ref, parts.get(ref.job) or self.part(manifest.inc, ref)) for ref in manifest.segments
@@ -92,19 +104,19 @@ class NamespaceView:
 
     def part(self, inc: str, ref: SegmentRef) -> SegmentPart:
         """The part that a segment of this namespace is read through."""
-        return SegmentPart(self._keys, inc, ref, self._cache, self._compute, self.attribute)
+        return SegmentPart(self._keys, inc, ref, self._cache, self._compute, self._incarnation.attribute)
 
     def apply(self, entry: WalEntry, size_bytes: int) -> None:  # noqa: ARG002 - the log counts bytes
         """Apply the next write of the log."""
-        if entry.schema is not None:
-            self._schemas.append((entry.seq, entry.schema))
-            self.schema = entry.schema
         key = self._keys.wal(entry.inc, entry.seq)
         changes = [
             self._own.pop(b.id) if b.id in self._own else payload.decode(b.payload, key=key)
             for b in entry.batches
             if b.size_bytes  # the rows of an empty batch are in the payload of one before it
         ]
+        if entry.schema is not None:
+            self._schemas.append((entry.seq, entry.schema))
+            self._incarnation.schema = entry.schema
         self.memtable.apply(entry.seq, changes)
         self.tail = entry.seq + 1
         self._snapshot = None

@@ -41,12 +41,14 @@ async def compact(namespace: Namespace, *, force: bool = False) -> bool:
     Raises TransitionRefused when the manifest moved on under the job, StoreUnavailable, CorruptObject; the
     inputs stay then.
     """
-    async with namespace.upkeep:
-        picked = {ref.job for ref in policy.pick(namespace.reader.manifest.segments, force=force)}
-        if not picked:
-            return False
+    if not policy.pick(namespace.reader.manifest.segments, force=force):
+        return False
+    async with namespace.job():
         await namespace.view.snapshot()
+        picked = {ref.job for ref in policy.pick(namespace.reader.manifest.segments, force=force)}
         states = [state for state in namespace.view.segments if state.ref.job in picked]
+        if not states:
+            return False
         job = new_job(namespace, max(state.ref.seq_max for state in states))
         intent = Intent(
             job,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from elacsym.engine.database import Database
@@ -69,20 +69,22 @@ class Upkeep:
         idle."""
         now_s = self._services.clock.monotonic_s()
         opened = self._database.opened()
-        for namespace in opened:
-            if self._is_indexer:
-                await self._maintain(namespace, now_s)
+        self._tail_since = {n.name: self._tail_since[n.name] for n in opened if n.name in self._tail_since}
         if self._is_indexer:
-            await self._remember_dropped(now_s)
+            for namespace in opened:
+                await self._maintain(namespace, now_s)
+            await self._job("collect", "*", lambda: self._remember_dropped(now_s))
             for name in list(self._due_s):
                 await self._collect(name, now_s)
-        await self._evict(opened, now_s)
+        self._evict(now_s)
 
     async def _maintain(self, namespace: Namespace, now_s: float) -> None:
         has_changed = False
-        if self._is_fold_due(namespace, now_s):
+        if namespace.reader.is_open and self._is_fold_due(namespace, now_s):
             has_changed = bool(await self._job("fold", namespace.name, lambda: fold(namespace)))
-        while await self._job("compact", namespace.name, lambda: compact(namespace)):
+        while namespace.reader.is_open and await self._job(
+            "compact", namespace.name, lambda: compact(namespace)
+        ):
             has_changed = True
         if has_changed or namespace.name not in self._due_s:
             self._due_s.setdefault(namespace.name, now_s + self._collect_period_s())
@@ -125,43 +127,48 @@ class Upkeep:
             )
             self._collectors[name] = collector
         collected = await self._job("collect", name, collector.run)
-        if isinstance(collected, Collected) and collected.waiting == 0:
+        if isinstance(collected, Collected) and collected.is_clean:
             # nothing left: the next fold or merge of the namespace asks for it again
             del self._due_s[name], self._collectors[name]
             if name in self._dropped:
                 self._dropped.discard(name)
-                await self._services.store.delete(keys.dropped_hint(name))
+                await self._job("collect", name, lambda: self._services.store.delete(keys.dropped_hint(name)))
         else:
             self._due_s[name] = now_s + self._collect_period_s()
 
     def _collect_period_s(self) -> float:
         return self._services.settings.gc_grace_s / _PASSES_PER_GRACE
 
-    async def _evict(self, opened: Sequence[Namespace], now_s: float) -> None:
+    def _evict(self, now_s: float) -> None:
         settings = self._services.settings
-        by_use = sorted(opened, key=lambda namespace: namespace.used_s)
+        by_use = sorted(self._database.opened(), key=lambda namespace: namespace.used_s)
         surplus = len(by_use) - settings.open_namespaces_max
         for index, namespace in enumerate(by_use):
+            reader = namespace.reader
             is_idle = now_s - namespace.used_s >= settings.namespace_idle_s
-            has_tail = namespace.reader.tail > namespace.reader.manifest.applied
             # an indexer folds a tail before it forgets the namespace: nobody else would be reminded of it
-            if index < surplus or (is_idle and not (has_tail and self._is_indexer)):
-                await self._database.evict(namespace)
-                self._tail_since.pop(namespace.name, None)
+            is_kept = self._is_indexer and reader.is_open and reader.tail > reader.manifest.applied
+            if index < surplus or not reader.is_open or (is_idle and not is_kept):
+                self._database.evict(namespace)
 
     async def _job(self, job: str, name: str, run: Callable[[], Awaitable[T]]) -> T | None:
         started_s = time.perf_counter()
         try:
             result = await run()
-        except NamespaceNotFound:
-            return None
         except TransitionRefused as error:
             UPKEEP_RUNS.labels(job=job, outcome="refused").inc()
             _log.info("job refused", job=job, namespace=name, reason=str(error))
             return None
+        except NamespaceNotFound:
+            return None
         except ElacsymError as error:
             UPKEEP_RUNS.labels(job=job, outcome="failed").inc()
             _log.warning("job failed", job=job, namespace=name, code=error.code, reason=str(error))
+            return None
+        except Exception:  # noqa: BLE001 - the supervisor of background work
+            # one namespace's trouble must not keep the others from being looked after
+            UPKEEP_RUNS.labels(job=job, outcome="failed").inc()
+            _log.exception("job failed", job=job, namespace=name)
             return None
         if result:
             UPKEEP_RUNS.labels(job=job, outcome="done").inc()

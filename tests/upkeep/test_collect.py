@@ -11,7 +11,7 @@ from elacsym.engine.job import announce
 from elacsym.format.manifest import Intent
 from elacsym.query.ast import OrderKey, Query
 from elacsym.store.memory import MemoryStore
-from elacsym.upkeep.collect import Collector
+from elacsym.upkeep.collect import INTENT_AGE_S, Collector
 from elacsym.upkeep.compact import compact
 
 ALL = Query(order_by=(OrderKey("id"),), top_k=1000)
@@ -77,8 +77,29 @@ async def test_files_of_an_announced_job_are_no_garbage(tmp_path):
     await store.put_if_absent(key, b"being written")
     for _ in range(3):
         await collector.run()
-        clock.now_s += 10_000
+        clock.now_s += 1_000
     assert await store.get(key) is not None
+    await database.close()
+
+
+async def test_the_intent_of_a_dead_job_is_withdrawn_in_the_end_and_its_files_go(tmp_path):
+    store = MemoryStore()
+    database, clock, collector = await _opened(store, tmp_path)
+    namespace = await _filled(database)
+    await announce(namespace, Intent("job-1", "fold", (), 0, "test"))
+    key = namespace.keys.segment_file(namespace.reader.manifest.inc, "job-1", "rows.parquet")
+    await store.put_if_absent(key, b"left behind")
+    assert not (await collector.run()).is_clean
+    clock.now_s += INTENT_AGE_S - 1
+    assert (await collector.run()).announced == 1
+    clock.now_s += 1
+    assert (await collector.run()).announced == 0
+    await namespace.reader.check()
+    assert namespace.reader.manifest.intents == ()
+    await collector.run()
+    clock.now_s += 900
+    assert (await collector.run()).is_clean
+    assert await store.get(key) is None
     await database.close()
 
 

@@ -1,0 +1,116 @@
+"""The background loop: it looks after every namespace, whatever becomes of one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support.database import FAST, open_database, upsert
+
+from elacsym.engine.database import Database
+from elacsym.engine.request import Document, WriteRequest
+from elacsym.errors import NamespaceNotFound
+from elacsym.query.ast import OrderKey, Query
+from elacsym.store.memory import MemoryStore
+from elacsym.types import Schema
+from elacsym.upkeep import supervisor
+from elacsym.upkeep.collect import Collector
+from elacsym.upkeep.supervisor import Upkeep
+
+ALL = Query(order_by=(OrderKey("id"),), top_k=1000)
+AT_ONCE = replace(FAST, fold_age_s=0.0)
+
+
+async def _filled(database: Database, *names: str) -> None:
+    for name in names:
+        await database.create(name, Schema())
+        await database.write(name, upsert(Document(1, {"year": 2000})))
+
+
+async def _slots(database: Database, name: str) -> int:
+    return (await database.info(name)).tail_slots
+
+
+async def test_a_namespace_deleted_elsewhere_is_let_go_and_the_others_are_looked_after(tmp_path):
+    """The view of a deleted namespace raised in the middle of every round: nothing was folded any more."""
+    store = MemoryStore()
+    database = await open_database(store, cache_path=tmp_path / "a", settings=AT_ONCE)
+    other = await open_database(store, cache_path=tmp_path / "b", seed=2)
+    await _filled(database, "a", "b")
+    await other.delete("a")
+    with pytest.raises(NamespaceNotFound):
+        # what an eventual read does behind its caller's back
+        await (await database.namespace("a")).reader.check()
+    await Upkeep(database).run_once()
+    assert [namespace.name for namespace in database.opened()] == ["b"]
+    assert await _slots(database, "b") == 0
+    await database.close()
+    await other.close()
+
+
+async def test_a_fold_that_finds_its_namespace_deleted_lets_go_of_it(tmp_path):
+    store = MemoryStore()
+    database = await open_database(store, cache_path=tmp_path / "a", settings=AT_ONCE)
+    other = await open_database(store, cache_path=tmp_path / "b", seed=2)
+    await _filled(database, "a")
+    await other.delete("a")
+    await Upkeep(database).run_once()
+    assert database.opened() == []
+    await database.close()
+    await other.close()
+
+
+async def test_a_job_that_fails_for_no_known_reason_does_not_keep_the_others_from_theirs(
+    tmp_path, monkeypatch
+):
+    database = await open_database(cache_path=tmp_path, settings=AT_ONCE)
+    await _filled(database, "a", "b")
+    fold = supervisor.fold
+
+    async def poisoned(namespace):
+        if namespace.name == "a":
+            raise ValueError("unforeseen")
+        return await fold(namespace)
+
+    monkeypatch.setattr(supervisor, "fold", poisoned)
+    await Upkeep(database).run_once()
+    assert await _slots(database, "a") > 0
+    assert await _slots(database, "b") == 0
+    await database.close()
+
+
+async def test_a_fold_begins_from_the_current_view_where_the_known_files_were_collected(tmp_path):
+    """A node that nobody asked anything kept its old view: its folds missed the files that others had
+    replaced and collected, again and again."""
+    store = MemoryStore()
+    database = await open_database(store, cache_path=tmp_path / "a", settings=AT_ONCE)
+    await _filled(database, "a")
+    await Upkeep(database).run_once()
+    await database.write("a", upsert(Document(2, {})))
+    other = await open_database(store, cache_path=tmp_path / "b", seed=2)
+    await other.write("a", WriteRequest(deletes=[1]))
+    namespace = await other.namespace("a")
+    await supervisor.fold(namespace)
+    await supervisor.compact(namespace, force=True)
+    collector = Collector(store, "a", other.services.clock, other.services.rng, grace_s=0)
+    assert (await collector.run()).deleted > 0
+    await other.write("a", upsert(Document(3, {})))
+    await Upkeep(database).run_once()
+    assert (await database.namespace("a")).reader.slots == []
+    assert [hit.id for hit in (await database.query("a", ALL)).hits] == [2, 3]
+    await database.close()
+    await other.close()
+
+
+async def test_an_idle_namespace_is_evicted_once_its_tail_is_folded(tmp_path):
+    database = await open_database(
+        cache_path=tmp_path, settings=replace(FAST, fold_age_s=1e9, namespace_idle_s=0.0)
+    )
+    await _filled(database, "a")
+    await Upkeep(database).run_once()
+    (namespace,) = database.opened()
+    await supervisor.fold(namespace)
+    await Upkeep(database).run_once()
+    assert database.opened() == []
+    assert len((await database.query("a", ALL)).hits) == 1
+    await database.close()
