@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from elacsym.engine import rows as rows_module
 from elacsym.engine.job import COMMIT_ATTEMPTS, announce, deletes_change, new_job, withdraw, write_segment
 from elacsym.engine.memtable import ChunkView
 from elacsym.engine.namespace import Namespace
 from elacsym.engine.rows import Selection
+from elacsym.engine.segment import SegmentPart
 from elacsym.engine.view import SegmentState
 from elacsym.format.manifest import Intent, Manifest, SegmentRef
 from elacsym.index.ids import IdColumn
@@ -127,11 +129,17 @@ async def _deletes(
         part = state.part
         await part.prepare(Needs())
         dead = await part.dead(state.ref.deletes)
-        found = await namespace.services.compute.run(part.rows_of, capture.touched)
-        newly = np.unique(found[found >= 0])
-        newly = newly[~dead[newly]]
+        newly = await namespace.services.compute.run(_newly_dead, part, capture.touched, dead)
         if len(newly):
             changes[state.ref.job] = await deletes_change(
                 namespace, job, state.ref, part, dead, newly, suffix=str(attempt)
             )
     return changes
+
+
+def _newly_dead(part: SegmentPart, touched: IdColumn, dead: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """The rows of `touched` ids that are not in `dead`, (rows,) bool; ascending, each once."""
+    found = part.rows_of(touched)
+    is_new = np.zeros(len(dead), np.bool_)
+    is_new[found[found >= 0]] = True
+    return np.flatnonzero(is_new & ~dead)

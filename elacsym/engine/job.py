@@ -71,16 +71,18 @@ async def deletes_change(
 ) -> DeletesChange:
     """Upload the bitmap in which also `newly` are dead: the change of the segment's entry in the manifest."""
     await part.prepare_versions()
-    after = dead.copy()
-    after[newly] = True
-    data = deletes_format.encode(after)
+
+    def computed() -> tuple[bytes, str, int, int]:
+        after = dead.copy()
+        after[newly] = True
+        data = deletes_format.encode(after)
+        gone = part.ids().select(newly).row_sum(part.versions()[newly])
+        return data, blake2b_128(data), int(after.sum()), add_sums(int(ref.row_sum, 16), -gone)
+
+    data, digest, rows, left = await namespace.services.compute.run(computed)
     name = f"{segment_format.deletes_part(ref.job)}.{suffix}"
     await upload(namespace, job, {name: data})
-    gone = part.ids().select(newly).row_sum(part.versions()[newly])
-    left = add_sums(int(ref.row_sum, 16), -gone)
-    return DeletesChange(
-        DeletesRef(job, FileRef(name, len(data), blake2b_128(data)), int(after.sum())), f"{left:032x}"
-    )
+    return DeletesChange(DeletesRef(job, FileRef(name, len(data), digest), rows), f"{left:032x}")
 
 
 async def announce(namespace: Namespace, intent: Intent) -> None:

@@ -31,6 +31,8 @@ from elacsym.store.base import UNCHANGED, Etag, ObjectStore, StoredObject, Uncha
 from elacsym.telemetry import RETRIES, UNINDEXED_BYTES
 
 _ROUNDS_MAX = 1_000
+# what is applied without letting others run: so many slots, a slot counting once more for so many bytes
+_SLOTS_AT_ONCE, _SLOT_BYTES = 16, 2**16
 
 
 class LogConsumer(Protocol):
@@ -326,9 +328,14 @@ class LogReader:
 
     async def _take_slots(self, start: int, found: Sequence[StoredObject | None], etag: Etag) -> None:
         """Apply the slots of a proven round up to the first absent one; later ones came while it was read."""
+        taken = 0
         for seq, stored in enumerate(found, start):
             if stored is None:
                 return
+            taken += 1 + len(stored.data) // _SLOT_BYTES
+            if taken > _SLOTS_AT_ONCE:
+                taken = 0
+                await asyncio.sleep(0)
             if seq < self._known.next:  # pushed meanwhile
                 continue
             key = self.keys.wal(self._known.manifest.inc, seq)
