@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 SMALL_BYTES_MAX = 64 * 1024  # what the memory tier keeps
 _VERIFIED_MAX = 65_536
+_DROPS_MAX = 65_536
 _FETCHES_MAX = 2  # a body damaged on its way may be whole the second time
 _log = get_logger(__name__)
 
@@ -66,7 +67,7 @@ class ObjectCache:
         self._folder = _usable(folder, disk_bytes_max)
         self._is_local = keeps_files(store)
         self._verified: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._drops: Counter[str] = Counter()
+        self._drops: OrderedDict[str, int] = OrderedDict()
         self._under_way: dict[str, asyncio.Task[Any]] = {}
 
     async def map(self, key: str, size_bytes: int, digest: str) -> memoryview:
@@ -110,7 +111,10 @@ class ObjectCache:
 
     def drop(self, key: str) -> None:
         """Forget an object and its ranges: it was deleted, or its bytes turned out to be damaged."""
-        self._drops[key] += 1  # ranges are entries that nobody lists: from here on they have other names
+        # ranges are entries that nobody lists: from here on they have other names
+        self._drops[key] = self._drops.pop(key, 0) + 1
+        if len(self._drops) > _DROPS_MAX:  # mostly of deleted objects, which nobody reads again
+            self._drops.popitem(last=False)
         self._memory.pop(key)
         if self._folder is not None:
             self._folder.drop(key)
@@ -286,7 +290,8 @@ class CachedStore(StoreWrapper):
     async def delete(self, key: str) -> None:
         """See ObjectStore."""
         await self.inner.delete(key)
-        self.cache.drop(key)
+        if self._is_immutable(key):
+            self.cache.drop(key)
 
     async def close(self) -> None:
         """See ObjectStore."""

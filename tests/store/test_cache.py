@@ -277,6 +277,16 @@ async def test_what_was_dropped_is_fetched_again(bench):
     assert bench.store.counts == {"get": 2, "get_ranges": 2}
 
 
+async def test_deletions_leave_nothing_behind_that_grows(bench, monkeypatch):
+    """Every object that a collector ever deleted, log slots too, left a name in memory."""
+    monkeypatch.setattr("elacsym.store.cache._DROPS_MAX", 4)
+    store = CachedStore(bench.store, bench.cache())
+    for number in range(10):
+        await store.delete(f"ns/00/docs/0/seg/job-{number}/ids")
+        await store.delete(f"ns/00/docs/0/wal/{number:020d}")
+    assert list(store.cache._drops) == [f"ns/00/docs/0/seg/job-{number}/ids" for number in range(6, 10)]
+
+
 async def test_the_memory_tier_keeps_to_its_budget():
     tier: LruBytes[str] = LruBytes("memory", 100)
     assert tier.put("a", "A", 40) == []
