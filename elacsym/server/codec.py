@@ -12,6 +12,8 @@ from elacsym.errors import InvalidRequest
 from elacsym.server.limits import BodyAllowance
 
 INLINE_BYTES_MAX = 64 * 2**10
+# the parser holds the interpreter: beyond this size, everybody would wait for tenths of a second
+POOL_BYTES_MAX = 16 * 2**20
 GZIP_ANSWER_BYTES_MIN = 1_024
 _GZIP = 16 + zlib.MAX_WBITS
 _STEP_BYTES = 4 * 2**20

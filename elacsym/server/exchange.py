@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
+from elacsym.compute import Compute
 from elacsym.errors import ElacsymError, InvalidRequest
 from elacsym.format.keys import is_valid_name
 from elacsym.server import codec
@@ -20,6 +21,7 @@ from elacsym.server.service import Service
 
 T = TypeVar("T")
 JSON = b"application/json"
+DecodeLarge = Callable[[bytes | bytearray, Compute], Awaitable[T]]
 
 
 class MethodNotAllowed(ElacsymError):
@@ -120,8 +122,9 @@ class Exchange:
             raise InvalidRequest("Idempotency-Key", "1 to 255 printable ASCII characters are allowed")
         return value.decode("ascii")
 
-    async def decoded(self, decode: Callable[[Any], T]) -> T:
-        """The body as JSON, decoded by `decode`; a big one in the pool. Raises what bad bodies deserve."""
+    async def decoded(self, decode: Callable[[Any], T], decode_large: DecodeLarge[T] | None = None) -> T:
+        """The body as JSON, decoded by `decode`: a big one in the pool, a large one by `decode_large` where
+        there is one. Raises what bad bodies deserve."""
         body = await self._body()
         coding = self.headers.get(b"content-encoding", b"identity").strip().lower()
         if coding == b"gzip":
@@ -130,6 +133,9 @@ class Exchange:
             raise UnsupportedEncoding(f"Content-Encoding: {coding.decode('latin-1')!r} where gzip is allowed")
         if len(body) <= codec.INLINE_BYTES_MAX:
             return decode(codec.loads(body))
+        if decode_large is not None and len(body) > codec.POOL_BYTES_MAX:
+            async with self.service.large_bodies:
+                return await decode_large(body, self.service.compute)
         return await self.service.compute.run(lambda: decode(codec.loads(body)))
 
     async def _body(self) -> bytes | bytearray:

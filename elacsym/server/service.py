@@ -23,6 +23,8 @@ _LOG = get_logger("server")
 _READY_FOR_S = 1.0
 _PROBE_TIMEOUT_S = 3.0
 _CLOSING_S_MIN = 1.0
+# each is decoded in a process of its own, which holds its body once more, and as Python objects
+_LARGE_BODIES_MAX = 2
 
 
 class Service:
@@ -34,6 +36,7 @@ class Service:
         self.compute = compute
         self.keys = ApiKeys(config.api_keys)
         self.budget = ByteBudget(config.body_bytes_in_flight_max)
+        self.large_bodies = asyncio.Semaphore(_LARGE_BODIES_MAX)
         self.queries = Gate(config.query_concurrency_max, "queries")
         self._database: Database | None = None
         self._ready_until_s = 0.0

@@ -12,8 +12,8 @@ from elacsym.engine.request import WriteRequest
 from elacsym.errors import DocumentNotFound, InvalidRequest, NotOwner
 from elacsym.format.keys import is_valid_name
 from elacsym.query.ast import Hit, Query, QueryResult, VectorLeg
-from elacsym.server import codec, decode, decode_query, schema_json
-from elacsym.server.exchange import Answer, Exchange, json_answer
+from elacsym.server import codec, decode, decode_query, large_body, schema_json
+from elacsym.server.exchange import Answer, DecodeLarge, Exchange, json_answer
 from elacsym.server.shapes import Fields
 from elacsym.types import VECTOR, Consistency, DocumentId
 
@@ -37,7 +37,7 @@ async def create(exchange: Exchange) -> Answer:
 
 async def upsert(exchange: Exchange) -> Answer:
     """`POST /v1/namespaces/{ns}/upsert`."""
-    return await _write(exchange, decode.upsert)
+    return await _write(exchange, decode.upsert, large_body.upsert)
 
 
 async def delete(exchange: Exchange) -> Answer:
@@ -142,9 +142,13 @@ def _begin_write(exchange: Exchange) -> None:
     exchange.is_mutating = True
 
 
-async def _write(exchange: Exchange, decoder: Callable[[Any], WriteRequest]) -> Answer:
+async def _write(
+    exchange: Exchange,
+    decoder: Callable[[Any], WriteRequest],
+    decode_large: DecodeLarge[WriteRequest] | None = None,
+) -> Answer:
     name, key = exchange.namespace, exchange.idempotency_key
-    request = await exchange.decoded(decoder)
+    request = await exchange.decoded(decoder, decode_large)
     _begin_write(exchange)
     result = await exchange.service.database.write(
         name, request, idempotency_key=key, deadline_s=exchange.remaining_s
