@@ -107,7 +107,10 @@ class NamespaceView:
         return SegmentPart(self._keys, inc, ref, self._cache, self._compute, self._incarnation.attribute)
 
     def apply(self, entry: WalEntry, size_bytes: int) -> None:  # noqa: ARG002 - the log counts bytes
-        """Apply the next write of the log."""
+        """Apply the next write of the log; one that the view holds already comes again when its manifest was
+        missing for a while."""
+        if entry.seq < self.tail:
+            return
         key = self._keys.wal(entry.inc, entry.seq)
         changes = [
             self._own.pop(b.id) if b.id in self._own else payload.decode(b.payload, key=key)

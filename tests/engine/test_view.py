@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import numpy as np
+import pytest
 from support.database import document, open_database, schema, upsert
 
 from elacsym.engine.fold import fold
 from elacsym.engine.request import WriteRequest
+from elacsym.errors import NamespaceNotFound
 from elacsym.query.ast import OrderKey, Query
 from elacsym.store.memory import MemoryStore
 from elacsym.store.wrapper import StoreWrapper
@@ -28,6 +30,40 @@ class SlowDeletes(StoreWrapper):
             self.is_asked.set()
             await self.release.wait()
         return await self.inner.get(key)
+
+
+class VanishingManifest(StoreWrapper):
+    """A store whose manifests cannot be found while `is_gone`."""
+
+    is_gone = False
+
+    async def get(self, key):
+        return None if self.is_gone and key.endswith("/manifest") else await self.inner.get(key)
+
+    async def get_if_changed(self, key, etag):
+        if self.is_gone and key.endswith("/manifest"):
+            return None
+        return await self.inner.get_if_changed(key, etag)
+
+
+async def test_a_manifest_that_was_missing_for_a_while_does_not_apply_the_tail_twice(tmp_path):
+    """The log began again at the first slot of the tail, on top of rows that had been applied."""
+    rng = np.random.default_rng(1)
+    store = VanishingManifest(MemoryStore())
+    database = await open_database(store, cache_path=tmp_path)
+    await database.create("docs", schema())
+    await database.write("docs", upsert(document(1, rng), document(2, rng)))
+    await database.write("docs", WriteRequest(deletes=(1,)))
+    namespace = await database.namespace("docs")
+    rows = namespace.view.memtable.rows
+    store.is_gone = True
+    with pytest.raises(NamespaceNotFound):
+        await namespace.reader.check()
+    store.is_gone = False
+    await namespace.reader.check()
+    assert namespace.view.memtable.rows == rows
+    assert [hit.id for hit in (await database.query("docs", ALL)).hits] == [2]
+    await database.close()
 
 
 async def test_a_write_that_comes_while_delete_bitmaps_are_read_hides_the_rows_that_it_replaces(tmp_path):
