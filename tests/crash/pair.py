@@ -50,9 +50,7 @@ class Pair:
             self._count += 1
             tasks.create_task(self._with_client(server, writers[-1].run))
         tasks.create_task(
-            self._with_client(
-                server, lambda client, stop: read_beside(client, self.journal, self._rng, stop)
-            )
+            self._with_client(server, lambda client, stop: read_beside(client, self.journal, self._rng, stop))
         )
         return writers
 

@@ -8,7 +8,7 @@ import signal
 from crash.pair import pair
 from crash.processes import until
 
-ACKS = 40
+ACKS = 25
 STOPS = 3
 
 
