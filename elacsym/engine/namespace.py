@@ -14,6 +14,7 @@ from elacsym.compute import Compute
 from elacsym.engine.prepare import Preparer, item_of
 from elacsym.engine.request import WriteRequest
 from elacsym.engine.view import NamespaceView
+from elacsym.errors import InvalidRequest
 from elacsym.format.keys import NamespaceKeys
 from elacsym.index.ids import IdColumn
 from elacsym.log.reader import LogReader
@@ -116,6 +117,20 @@ class Namespace:
         """Commit one atomic write; the result means that it is durable and every later strong read sees
         it."""
         self._touch()
+        known = self.view.schema
+        try:
+            return await self._committed(request, key, deadline_s)
+        except InvalidRequest:
+            # no commit has shown that what the refusal rests on is still so: others may have declared an
+            # attribute, or made the namespace anew
+            await self.reader.check()
+            if self.view.schema is known:
+                raise
+        return await self._committed(request, key, deadline_s)
+
+    async def _committed(
+        self, request: WriteRequest, key: str | None, deadline_s: float | None
+    ) -> WriteResult:
         item = await item_of(request, self.view.schema, key, self.services.compute)
         committed = await self.writer.write(item, deadline_s=deadline_s)
         return WriteResult(committed.count, Token(committed.inc, committed.seq))

@@ -15,6 +15,7 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 from elacsym.clock import Clock, full_jitter_s, new_nonce
@@ -147,6 +148,7 @@ class LogWriter:
         self._clock, self._rng, self._settings = clock, rng, settings
         self._compute = compute or InlineCompute()
         self._ownership = self.ownership_type()
+        self._claimed_inc: str | None = None
         self._queue: deque[_Pending] = deque()
         self._flight: list[_Pending] = []
         self._by_key: dict[str, _Pending] = {}
@@ -192,7 +194,13 @@ class LogWriter:
     @property
     def is_owner(self) -> bool:
         """Whether the last claim was won and, as far as is known, nobody claimed since."""
-        return self._reader.is_open and self._ownership.may_write(self._reader.epoch)
+        reader = self._reader
+        # a claim says nothing about another incarnation's log
+        return (
+            reader.is_open
+            and reader.manifest.inc == self._claimed_inc
+            and self._ownership.may_write(reader.epoch)
+        )
 
     # the queue
 
@@ -256,6 +264,9 @@ class LogWriter:
             group.append(self._pop())
         return group
 
+    def _is_known(self, pending: _Pending) -> bool:
+        return pending.key is not None and self._reader.find_key(pending.key) is not None
+
     def _settle(self, pending: _Pending, outcome: Committed | Exception) -> None:
         if pending.key is not None:
             self._by_key.pop(pending.key, None)
@@ -317,6 +328,11 @@ class LogWriter:
 
     async def _commit_group(self) -> None:
         """Cut, prepare and commit one entry. What is in `_flight` when this fails has an unknown outcome."""
+        if any(self._is_known(pending) for pending in islice(self._queue, self._settings.entry_requests_max)):
+            # an answer from memory needs a proof, too: the log may have been deleted and begun anew
+            await self._reader.check()
+            if not self.is_owner:
+                return
         seq = self._reader.tail
         group = self._flight = self._cut()
         if not group:
@@ -405,10 +421,12 @@ class LogWriter:
                 await asyncio.sleep(self._pause_s(attempt))
             await self._reader.check()
             epoch = self._ownership.claim_epoch(self._reader.tail, self._reader.epoch)
-            outcome = await self._commit(self._entry(EntryKind.CLAIM, epoch))
+            claim = self._entry(EntryKind.CLAIM, epoch)
+            outcome = await self._commit(claim)
             CLAIMS.labels(outcome="won" if outcome is Outcome.COMMITTED else "lost").inc()
             if outcome is Outcome.COMMITTED and self._reader.epoch == epoch:
                 self._ownership.won(epoch)
+                self._claimed_inc = claim.inc
                 return
         raise NotOwner(
             f"the log of '{self._reader.name}' was claimed by others {self._settings.claim_attempts} times"

@@ -175,3 +175,47 @@ async def test_an_id_that_is_no_text_is_refused_alone(tmp_path, request_):
     assert isinstance(refused, InvalidRequest) and accepted.count == 1
     assert await _ids(database) == ["a", "b"]
     await database.close()
+
+
+async def _deleted_and_created_elsewhere(database, tmp_path):
+    other = await open_database(database.services.store, cache_path=tmp_path / "other", seed=2)
+    await other.delete("docs")
+    await other.create("docs", Schema())
+    return other
+
+
+async def test_a_key_of_a_deleted_namespace_does_not_answer_for_the_one_in_its_place(tmp_path):
+    """A node that had not heard of the deletion acknowledged a write from memory; nothing was written."""
+    database = await open_database(cache_path=tmp_path)
+    await database.create("docs", Schema())
+    first = await database.write("docs", upsert(Document(1, {})), idempotency_key="key")
+    other = await _deleted_and_created_elsewhere(database, tmp_path)
+    second = await database.write("docs", upsert(Document(1, {})), idempotency_key="key")
+    assert second.token.inc != first.token.inc
+    assert await _ids(other) == [1]
+    assert await database.write("docs", upsert(Document(1, {})), idempotency_key="key") == second
+    await database.close()
+    await other.close()
+
+
+async def test_a_write_is_not_refused_for_a_schema_that_is_gone(tmp_path):
+    database = await open_database(cache_path=tmp_path)
+    await database.create("docs", Schema())
+    await database.write("docs", upsert(Document(1, {"year": 2000})))
+    other = await _deleted_and_created_elsewhere(database, tmp_path)
+    await database.write("docs", upsert(Document("a", {"year": "a text"})))
+    assert await _ids(other) == ["a"]
+    await database.close()
+    await other.close()
+
+
+async def test_a_write_is_not_refused_for_an_attribute_that_another_node_declared(tmp_path):
+    database = await open_database(cache_path=tmp_path / "a")
+    other = await open_database(database.services.store, cache_path=tmp_path / "b", seed=2)
+    await database.create("docs", Schema())
+    await database.write("docs", upsert(Document(0, {})))
+    await other.create("docs", schema())
+    await database.write("docs", upsert(document(1, np.random.default_rng(1))))
+    assert await _ids(other) == [0, 1]
+    await database.close()
+    await other.close()
