@@ -132,9 +132,12 @@ class _StandardError:
 
 def configure_events(*, level: str, as_json: bool | None = None) -> None:
     """Write the events of `get_logger` from `level` on to standard error; see `configure_logging`."""
-    is_json = not sys.stderr.isatty() if as_json is None else as_json
+    is_terminal = sys.stderr.isatty()
+    is_json = not is_terminal if as_json is None else as_json
     # without local variables in tracebacks: they may hold documents and secrets
-    human = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    human = structlog.dev.ConsoleRenderer(
+        colors=is_terminal, exception_formatter=structlog.dev.plain_traceback
+    )
     renderer: Any = structlog.processors.JSONRenderer() if is_json else human
     structlog.configure(
         processors=[

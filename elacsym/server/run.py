@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 
@@ -45,6 +46,7 @@ def serve(
     raise_descriptor_limit()
     with _listener(config) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, open_database, listener, announce))
+    log.info("stopped")
 
 
 async def _serve(
@@ -80,6 +82,10 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_start()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        telemetry.get_logger("server").info("stopping", signal=signal.Signals(sig).name)
+        super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

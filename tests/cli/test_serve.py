@@ -49,3 +49,4 @@ def test_without_settings_it_listens_on_loopback_stores_in_the_folder_and_stops_
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "Traceback" not in errors
+    assert errors.index('"signal": "SIGTERM", "event": "stopping"') < errors.index('"event": "stopped"')
