@@ -23,6 +23,7 @@ from elacsym.errors import ElacsymError
 PREFIX = "ELACSYM_"
 CONFIG_NAME = PREFIX + "CONFIG"
 CONFIG_FILE = "elacsym.toml"
+CLIENT_KEY_NAME = PREFIX + "API_KEY"
 
 # read by the tests and by the client, not by a node
 _OTHER_NAMES = frozenset(
@@ -277,6 +278,8 @@ class Config:
         warnings: list[str] = []
         values: dict[str, Any] = _from_file(config_path or variables.get(CONFIG_NAME), warnings)
         values |= _from_environment(variables, warnings)
+        if variables.get(CLIENT_KEY_NAME) and not values.get("api_keys"):
+            warnings.append(f"{CLIENT_KEY_NAME}: clients send it; a server asks for keys of {PREFIX}API_KEYS")
         for name, value in (flags or {}).items():
             if value is not None:
                 values[name] = _parsed(name, "--" + name.replace("_", "-"), value)

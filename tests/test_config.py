@@ -120,8 +120,15 @@ def test_other_unknown_names_are_a_warning():
 
 
 def test_variables_of_tests_and_clients_are_no_settings():
-    names = ("TEST_DATA", "REQUIRE_CEPH", "SIM_SEEDS", "URL", "API_KEY")
+    names = ("TEST_DATA", "REQUIRE_CEPH", "SIM_SEEDS", "URL")
     assert load({f"ELACSYM_{name}": "x" for name in names}).warnings == ()
+
+
+def test_the_key_of_clients_is_not_taken_for_a_key_of_the_server_in_silence():
+    (warning,) = load({"ELACSYM_API_KEY": "some-key-1"}).warnings
+    assert "ELACSYM_API_KEYS" in warning
+    assert "some-key-1" not in warning
+    assert load({"ELACSYM_API_KEY": "some-key-1", "ELACSYM_API_KEYS": "some-key-1"}).warnings == ()
 
 
 def test_typos_and_unknown_names_are_judged_in_the_file_too(tmp_path):
