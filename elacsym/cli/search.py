@@ -246,14 +246,14 @@ def delete(
         if not yes:
             typer.confirm(f"Delete {what}?", abort=True, err=True)
         if ids:
-            count = client.delete(namespace, document_ids(client, namespace, ids)).count
+            client.delete(namespace, document_ids(client, namespace, ids))
+            done = f"{namespace} has none of these {len(ids):,} documents any more"
         elif where:
-            count = client.delete(namespace, filter=all_of(where)).count
+            done = f"deleted {client.delete(namespace, filter=all_of(where)).count:,} documents"
         else:
             client.delete_namespace(namespace)
-            err.print(f"deleted {what}")
-            return
-    err.print(f"deleted {count:,} documents")
+            done = f"deleted {what}"
+    err.print(done)
 
 
 def document_ids(client: Client, namespace: str, ids: Sequence[str]) -> list[DocumentId]:

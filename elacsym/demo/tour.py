@@ -243,7 +243,8 @@ def _plan(plan: dict[str, Any]) -> Text:
 
 
 def _print_counts(console: Console, answer: Answer) -> None:
-    made = Table(title="aggregation: what there is, counted exactly", title_justify="left", box=None)
+    console.print(Text("aggregation: what there is, counted exactly", style="bold"))
+    made = Table(box=None, pad_edge=False)
     made.add_column("kind")
     made.add_column("documents", justify="right")
     made.add_column("characters", justify="right")

@@ -63,7 +63,11 @@ _SCHEMA_SCHEMAS: Json = {
     "Schema": object_of(
         {
             "vector_dim": {"type": "integer", "minimum": 1, "maximum": DIMENSIONS_MAX},
-            "vector_metric": {"type": "string", "enum": list(Metric)},
+            "vector_metric": {
+                "type": "string",
+                "enum": list(Metric),
+                "description": "`cosine` where a new namespace has vectors and says nothing",
+            },
             "attributes": {"type": "object", "additionalProperties": ref("AttributeDeclaration")},
         }
     ),
@@ -103,7 +107,8 @@ _WRITE_SCHEMAS: Json = {
     },
     "WriteAnswer": object_of(
         {
-            "count": _COUNT | {"description": "documents upserted, or deleted"},
+            "count": _COUNT
+            | {"description": "documents upserted; ids to delete, there or not; or matches of the filter"},
             "seq": _COUNT,
             "token": STRING | {"description": "given to a query as its consistency, it sees this write"},
         },
