@@ -34,20 +34,26 @@ async def gunzip(body: bytes | bytearray, allowance: BodyAllowance, compute: Com
     """
     decompressor = zlib.decompressobj(_GZIP)
     plain = bytearray()
-    rest: bytes | bytearray = body
+    packed, read = memoryview(body), 0
+    rest: bytes | memoryview = b""
     try:
         while not decompressor.eof:
+            if not rest:
+                # in slices: what a step leaves over is copied
+                rest = packed[read : read + _STEP_BYTES]
+                read += len(rest)
             step = await compute.run(decompressor.decompress, rest, _STEP_BYTES)
             rest = decompressor.unconsumed_tail
-            if not step and not rest and not decompressor.eof:
+            if not step and not rest and read == len(packed) and not decompressor.eof:
                 raise InvalidRequest("", "the gzip body is truncated")
             allowance.check(len(plain) + len(step), "a decompressed body")
             allowance.take(len(step))
             plain += step
     except zlib.error as error:
         raise InvalidRequest("", f"the body is not gzip: {error}") from error
-    if decompressor.unused_data:
-        raise InvalidRequest("", f"{len(decompressor.unused_data)} bytes follow the end of the gzip body")
+    trailing = len(decompressor.unused_data) + len(packed) - read
+    if trailing:
+        raise InvalidRequest("", f"{trailing} bytes follow the end of the gzip body")
     return plain
 
 

@@ -56,6 +56,20 @@ async def test_damaged_gzip_is_refused():
         await codec.gunzip(packed + b"12345", allowance(), InlineCompute())
 
 
+async def test_a_body_of_many_steps_is_undone_and_judged_like_one_of_a_single_step(monkeypatch):
+    monkeypatch.setattr(codec, "_STEP_BYTES", 100)
+    data = random.Random(2).randbytes(1_050) + bytes(50_000) + b"end"
+    packed = gzip.compress(data)
+    assert len(packed) > 1_000
+    assert bytes(await codec.gunzip(packed, allowance(), InlineCompute())) == data
+    for cut in range(0, len(packed), 7):
+        with pytest.raises(InvalidRequest, match="truncated"):
+            await codec.gunzip(packed[:cut], allowance(), InlineCompute())
+    for extra in (1, 99, 1_000):
+        with pytest.raises(InvalidRequest, match=f"^{extra} bytes follow"):
+            await codec.gunzip(packed + b"x" * extra, allowance(), InlineCompute())
+
+
 async def test_a_bomb_stops_at_the_limit_of_one_body():
     bomb = gzip.compress(bytes(2**26))
     given = allowance(bytes_max=2**20, budget=2**30)
