@@ -1,15 +1,8 @@
 """Logs: what a line looks like, and where it goes."""
 
 import orjson
-import pytest
 
 from elacsym.telemetry import configure_events, get_logger
-
-
-@pytest.fixture(autouse=True)
-def quiet_afterwards():
-    yield
-    configure_events(level="critical", as_json=True)
 
 
 def test_lines_for_people_have_no_colours_in_a_file(capsys):
