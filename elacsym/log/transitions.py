@@ -179,18 +179,6 @@ def remove_pin(manifest: Manifest, holder: str) -> Manifest:
     return replace(manifest, pins=tuple(p for p in manifest.pins if p.holder != holder))
 
 
-def is_live_job(manifest: Manifest, job: str) -> bool:
-    """Whether files below `seg/{job}/` may be needed: referenced, pinned, or written by an announced job.
-
-    A job with several outputs names them `{job}-0`, `{job}-1`, …: its intent keeps all of them.
-    """
-    if any(job == i.job or job.startswith(i.job + "-") for i in manifest.intents):
-        return True
-    if any(job in pin.jobs for pin in manifest.pins):
-        return True
-    return any(job == s.job or (s.deletes is not None and job == s.deletes.job) for s in manifest.segments)
-
-
 def _is_folded(
     manifest: Manifest, slots: Sequence[SlotRecord], job: str, segments: Sequence[SegmentRef]
 ) -> bool:

@@ -37,6 +37,7 @@ class Upkeep:
         self._services = database.services
         self._collectors: dict[str, Collector] = {}
         self._due_s: dict[str, float] = {}  # when a namespace is to be collected next
+        self._known: set[str] = set()  # open namespaces that had their first look
         self._dropped: set[str] = set()
         self._dropped_due_s = 0.0
         self._tail_since: dict[str, tuple[int, float]] = {}
@@ -70,6 +71,7 @@ class Upkeep:
         now_s = self._services.clock.monotonic_s()
         opened = self._database.opened()
         self._tail_since = {n.name: self._tail_since[n.name] for n in opened if n.name in self._tail_since}
+        self._known &= {namespace.name for namespace in opened}
         if self._is_indexer:
             for namespace in opened:
                 await self._maintain(namespace, now_s)
@@ -79,14 +81,16 @@ class Upkeep:
         self._evict(now_s)
 
     async def _maintain(self, namespace: Namespace, now_s: float) -> None:
-        has_changed = False
+        # what a process before this one left behind is looked for once
+        has_changed = namespace.name not in self._known
         if namespace.reader.is_open and self._is_fold_due(namespace, now_s):
             has_changed = bool(await self._job("fold", namespace.name, lambda: fold(namespace)))
         while namespace.reader.is_open and await self._job(
             "compact", namespace.name, lambda: compact(namespace)
         ):
             has_changed = True
-        if has_changed or namespace.name not in self._due_s:
+        self._known.add(namespace.name)
+        if has_changed:
             self._due_s.setdefault(namespace.name, now_s + self._collect_period_s())
 
     def _is_fold_due(self, namespace: Namespace, now_s: float) -> bool:

@@ -124,7 +124,6 @@ def test_a_fold_strikes_rows_of_standing_segments():
     )
     assert (after.rows_live, after.row_sum) == (4, hex32(77))
     assert after.segment("old").deletes == change.deletes
-    assert transitions.is_live_job(after, "job1")
 
 
 def test_deletes_in_a_segment_that_was_merged_away_are_refused():
@@ -184,16 +183,6 @@ def test_an_intent_names_segments_that_stand_and_is_added_once():
     with pytest.raises(TransitionRefused):
         transitions.add_intent(manifest, replace(intent, inputs=("gone",)))
     assert transitions.remove_intent(manifest, "job1") is manifest
-
-
-def test_files_are_live_while_referenced_pinned_or_announced():
-    manifest = with_intent(folded(segment("a", 5, 50)), "job1")
-    manifest = transitions.add_pin(manifest, Pin("backup", ("pinned",), None, None))
-    live = {
-        job for job in ("a", "job1", "job1-0", "pinned", "job10") if transitions.is_live_job(manifest, job)
-    }
-    assert live == {"a", "job1", "job1-0", "pinned"}
-    assert not transitions.is_live_job(transitions.remove_pin(manifest, "backup"), "pinned")
 
 
 def test_a_tombstone_refuses_every_change_and_may_be_created_again():

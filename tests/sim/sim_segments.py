@@ -19,7 +19,7 @@ import orjson
 from elacsym.clock import Clock
 from elacsym.errors import CorruptObject, StoreUnavailable
 from elacsym.format.digest import blake2b_128
-from elacsym.format.keys import NamespaceKeys, job_of_segment_file, seq_of_wal
+from elacsym.format.keys import NamespaceKeys
 from elacsym.format.manifest import DeletesRef, FileRef, Intent, Manifest, SegmentRef
 from elacsym.format.wal_entry import WalEntry
 from elacsym.log import transitions
@@ -27,6 +27,7 @@ from elacsym.log.reader import LogReader
 from elacsym.log.transitions import TransitionRefused
 from elacsym.store.base import ObjectStore
 from elacsym.types import Schema
+from elacsym.upkeep.collect import garbage
 
 ROWS = "rows"
 Journal = list[tuple[int, tuple[int, int, int]]]
@@ -176,9 +177,10 @@ async def compact(
     inputs = [s.job for s in segments[start : start + rng.randint(2, 3)]]
     intent = Intent(job, "compact", tuple(inputs), reader.epoch, "sim")
     manifest = (await reader.file.update(lambda m: transitions.add_intent(m, intent))).manifest
-    if manifest.inc != inc:
-        return False
     chosen = [s for s in manifest.segments if s.job in inputs]
+    # a swap whose answer was lost is found in a later manifest, whose segments may have been merged by others
+    if manifest.inc != inc or len(chosen) < len(inputs):
+        return False
     merged = [(row, number) for s in chosen for _, row, number in await files.live(inc, s)]
     journal = [entry for s in chosen for entry in await files.journal(inc, s)]
     ref = await files.write(inc, job, ROWS, {"rows": merged, "journal": journal})
@@ -259,14 +261,7 @@ class Collector:
         return deleted
 
     def _is_garbage(self, manifest: Manifest, key: str) -> bool:
-        if key == self._reader.keys.manifest:
-            return False
-        if not key.startswith(self._reader.keys.incarnation(manifest.inc)) or manifest.state == "deleted":
-            return True
-        seq, job = seq_of_wal(key), job_of_segment_file(key)
-        if seq is not None:
-            return seq < manifest.applied
-        return job is not None and not transitions.is_live_job(manifest, job)
+        return key in garbage(manifest, self._reader.keys, [key])
 
     async def _withdraw_old_intents(self, manifest: Manifest, now_s: float) -> None:
         jobs = [i.job for i in manifest.intents]

@@ -8,10 +8,12 @@ from support.hooks import HookedStore
 
 from elacsym.engine.fold import fold
 from elacsym.engine.job import announce
-from elacsym.format.manifest import Intent
+from elacsym.format.keys import NamespaceKeys
+from elacsym.format.manifest import FileRef, Intent, Manifest, Pin, SegmentRef
+from elacsym.log import transitions
 from elacsym.query.ast import OrderKey, Query
 from elacsym.store.memory import MemoryStore
-from elacsym.upkeep.collect import INTENT_AGE_S, Collector
+from elacsym.upkeep.collect import INTENT_AGE_S, Collector, garbage
 from elacsym.upkeep.compact import compact
 
 ALL = Query(order_by=(OrderKey("id"),), top_k=1000)
@@ -155,3 +157,15 @@ async def test_a_deleted_namespace_leaves_only_its_tombstone_and_the_name_can_be
     await collector.run()
     assert len(await _keys(store)) == 1
     await database.close()
+
+
+def test_files_are_kept_while_referenced_pinned_or_announced():
+    keys, inc = NamespaceKeys("docs"), "0" * 16
+    segment = SegmentRef("a", 1, 0, 0, f"{0:032x}", (FileRef("ids", 1, ""),))
+    manifest = Manifest("docs", inc, "1" * 32, applied=1, segments=(segment,), rows_live=1)
+    manifest = transitions.add_intent(manifest, Intent("job", "compact", ("a",), 1, "node"))
+    manifest = transitions.add_pin(manifest, Pin("backup", ("pinned",), None, None))
+    listed = {job: keys.segment_file(inc, job, "ids") for job in ("a", "job", "pinned", "gone", "job1")}
+    assert garbage(manifest, keys, listed.values()) == {listed["gone"], listed["job1"]}
+    released = transitions.remove_pin(manifest, "backup")
+    assert listed["pinned"] in garbage(released, keys, listed.values())
