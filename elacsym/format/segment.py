@@ -96,5 +96,7 @@ def required_columns(
 def _single(column: Any) -> pa.Array:
     combined = column.combine_chunks()
     if isinstance(combined, pa.ChunkedArray):
+        # a column is written from one array, so it fits into one
+        assert combined.num_chunks <= 1, f"{combined.num_chunks} chunks"
         return combined.chunk(0) if combined.num_chunks else pa.array([], combined.type)
     return combined

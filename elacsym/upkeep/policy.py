@@ -14,8 +14,8 @@ from elacsym.format.manifest import SegmentRef
 FANOUT = 4
 ROWS_MIN = 1_024
 ROWS_MAX = 1_000_000
-# a merge holds its inputs and its output in memory
-BYTES_MAX = 2**30
+# a merge holds inputs and output in memory, and a column of strings must stay below 2 GiB uncompressed
+BYTES_MAX = 512 * 2**20
 DEAD_SHARE_MAX = 0.3
 
 
