@@ -1,8 +1,8 @@
 """What the clients did and were told, one JSON line per event, in the order in which they saw it.
 
-Line order is real-time order: a line is written before a request is sent and after its answer came. A kill of the
-server does not touch this process, but the file is fsynced before anything is compared with it, so that a run that is
-itself cut short can be judged from its file.
+Line order is real-time order: a line is written before a request is sent and after its answer came. A
+kill of the server does not touch this process, but the file is fsynced before anything is compared with
+it, so that a run that is itself cut short can be judged from its file.
 
     begin   a request is about to be sent          ack      committed: its slot and count
     again   the same request is sent once more     refused  the server says that nothing happened

@@ -1,8 +1,10 @@
-"""The SIGKILL loop: a real server under concurrent writes is killed, started again, and asked for everything.
+"""The SIGKILL loop: a real server under concurrent writes is killed, started again, and asked for
+everything.
 
-A round: start, time until a strong read-out answers, judge it; an acknowledged write of the new process settles what
-the old one left open; judge again; some writes of unknown outcome are sent again, each after another write of the same
-documents, and twice, so that a doubled one shows; then eight writers and a reader run until the kill.
+A round: start, time until a strong read-out answers, judge it; an acknowledged write of the new process
+settles what the old one left open; judge again; some writes of unknown outcome are sent again, each after
+another write of the same documents, and twice, so that a doubled one shows; then eight writers and a
+reader run until the kill.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ _JOBS = re.compile(r'elacsym_upkeep_runs_total\{job="(\w+)",outcome="done"\} (\d
 
 @dataclass
 class Round:
-    """One life of the server. jobs: upkeep jobs done, as last seen; is_job_cut: the kill came within such a job."""
+    """One life of the server.
+
+    jobs: upkeep jobs done, as last seen; is_job_cut: the kill came within such a job.
+    """
 
     number: int
     restart_s: float = 0.0
@@ -137,7 +142,9 @@ class KillLoop:
             writer.refresh(observed)
 
     async def _send_again(self, client: AsyncClient) -> int:
-        """Writes of unknown outcome, and some that were acknowledged: each must count once, whatever it is."""
+        """Writes of unknown outcome, and some that were acknowledged: each must count once, whatever it
+        is.
+        """
         acked = [o for o in list(self.model.operations.values())[-100:] if o.outcome == "acked"]
         chosen: list[Operation] = [*self._open, *self._rng.sample(acked, min(3, len(acked)))]
         for operation in chosen:

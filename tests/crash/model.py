@@ -1,9 +1,10 @@
 """Judges what clients saw: lost, doubled, torn, ghostly and out-of-order writes. No I/O.
 
-A write is known by its number, which every document of an upsert carries. The slot of an acknowledgement orders
-writes: what a document must hold is the effect of the acknowledged write of the highest slot that names it, or that of
-a write whose outcome nobody knows. A *settled* read-out comes after an acknowledged write of the server that took over:
-its claim has fenced every earlier request, so what is not there then never will be, unless it is sent again.
+A write is known by its number, which every document of an upsert carries. The slot of an acknowledgement
+orders writes: what a document must hold is the effect of the acknowledged write of the highest slot that
+names it, or that of a write whose outcome nobody knows. A *settled* read-out comes after an acknowledged
+write of the server that took over: its claim has fenced every earlier request, so what is not there then
+never will be, unless it is sent again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ Rows = Mapping[int, int | None]
 
 @dataclass
 class Operation:
-    """One request. outcome: pending, acked, refused, unknown. floors: of a read, the least slot of each document."""
+    """One request.
+
+    outcome: pending, acked, refused, unknown. floors: of a read, the least slot of each document.
+    """
 
     number: int
     kind: str
@@ -47,7 +51,10 @@ class Operation:
 
 
 class Model:
-    """What must be in the namespace, as far as the journal says. `violations` collects everything that is wrong."""
+    """What must be in the namespace, as far as the journal says.
+
+    `violations` collects everything that is wrong.
+    """
 
     def __init__(self) -> None:
         self.violations: list[str] = []
@@ -104,7 +111,9 @@ class Model:
             self._check_atomic(observed)
 
     def settle(self, observed: Mapping[int, int], seq: int) -> None:
-        """A settled read-out was judged: from here on only new writes, and old ones sent again, may change it."""
+        """A settled read-out was judged: from here on only new writes, and old ones sent again, may
+        change it.
+        """
         self.settled, self.settled_seq = dict(observed), seq
         self._acked, self._current, self._touching = {}, {}, {}
         shown = set(observed.values())

@@ -1,7 +1,7 @@
 """moto's S3 server as a program: prints its address, serves until it is killed.
 
-Mutations are served one at a time: moto looks whether a condition holds before it writes, and two threads could
-both find that it does. `PUT /crash/down` with 1 or 0 switches a storm of 503 answers on and off.
+Mutations are served one at a time: moto looks whether a condition holds before it writes, and two threads
+could both find that it does. `PUT /crash/down` with 1 or 0 switches a storm of 503 answers on and off.
 """
 
 from __future__ import annotations

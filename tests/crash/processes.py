@@ -73,7 +73,10 @@ class ServerProcess:
         return self._process
 
     async def start(self) -> None:
-        """Returns when the server accepts requests. Raises RuntimeError with the log's end if it never does."""
+        """Returns when the server accepts requests.
+
+        Raises RuntimeError with the log's end if it never does.
+        """
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 self._command,

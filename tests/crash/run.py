@@ -4,10 +4,11 @@
     cd tests && python -m crash.run --kills 200 --store s3 --json kills.json
     cd tests && python -m crash.run --kills 50 --store ceph          # as root, with Debian's ceph packages
 
-Prints a table of every tenth life (`--all`: every one) and a summary, and ends with exit code 1 if an acknowledged write
-was lost or doubled, a document was torn or a ghost, the server logged an error, a restart took more than 5 s, or the
-final scrub found damage. The journal and the server's log stay in `--folder` if one is given. `--seed` repeats the same
-draws; what the machine makes of them differs from run to run.
+Prints a table of every tenth life (`--all`: every one) and a summary, and ends with exit code 1 if an
+acknowledged write was lost or doubled, a document was torn or a ghost, the server logged an error, a
+restart took more than 5 s, or the final scrub found damage. The journal and the server's log stay in
+`--folder` if one is given. `--seed` repeats the same draws; what the machine makes of them differs from
+run to run.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ async def _damage(storage, name, part, damage):
     """Damage one object of a namespace where it lies; its key."""
     async with storage.opened() as store:
         keys = [row.key async for row in store.list("ns/") if f"/{name}/" in row.key and part in row.key]
-        key = sorted(keys)[-1]
+        key = max(keys)
         data = bytearray((await store.get(key)).data)
         if damage == "flip":
             data[len(data) // 2] ^= 1

@@ -1,4 +1,6 @@
-"""SIGKILL under concurrent writes: nothing acknowledged is lost or doubled, and the server is back within 5 s."""
+"""SIGKILL under concurrent writes: nothing acknowledged is lost or doubled, and the server is back within
+5 s.
+"""
 
 from __future__ import annotations
 

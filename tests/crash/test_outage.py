@@ -1,4 +1,6 @@
-"""The store is away for a while: clients are told at once and truthfully, memory is bounded, and it all goes on."""
+"""The store is away for a while: clients are told at once and truthfully, memory is bounded, and it all
+goes on.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""SIGTERM: what was begun is answered, the exit code is 0, and everything acknowledged is there at the next start."""
+"""SIGTERM: what was begun is answered, the exit code is 0, and everything acknowledged is there at the
+next start.
+"""
 
 from __future__ import annotations
 

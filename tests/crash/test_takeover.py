@@ -1,4 +1,6 @@
-"""Two servers on one storage: both writing, and one stopped in the middle of a commit while the other takes over."""
+"""Two servers on one storage: both writing, and one stopped in the middle of a commit while the other
+takes over.
+"""
 
 from __future__ import annotations
 

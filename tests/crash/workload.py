@@ -1,7 +1,8 @@
 """Clients of a namespace that write what can be recognised, and a full read-out of it.
 
-Eight writers each insert documents of their own, which are written once and perhaps deleted once, and fight over a few
-that they share. Every document carries the number of its write; vector and text follow from number and id.
+Eight writers each insert documents of their own, which are written once and perhaps deleted once, and
+fight over a few that they share. Every document carries the number of its write; vector and text follow
+from number and id.
 """
 
 from __future__ import annotations
@@ -81,7 +82,10 @@ async def again(client: AsyncClient, journal: Journal, op: int, kind: str, ids: 
 
 
 async def read_out(client: AsyncClient) -> dict[int, int]:
-    """Document -> write for all documents, strongly consistent. Raises AssertionError for a mixed-up document."""
+    """Document -> write for all documents, strongly consistent.
+
+    Raises AssertionError for a mixed-up document.
+    """
     rows: dict[int, int] = {}
     after: dict[str, str] = {}
     while True:
@@ -146,7 +150,7 @@ class Writer:
             return "upsert", self.rng.sample(SHARED, self.rng.randint(1, 4))
         if draw < 0.4:
             return "delete", self.rng.sample(SHARED, self.rng.randint(1, 2))
-        if draw < 0.6 and len(self.own) > 4 or len(self.own) > OWN_MAX:
+        if (draw < 0.6 and len(self.own) > 4) or len(self.own) > OWN_MAX:
             return "delete", self.rng.sample(self.own, self.rng.randint(1, 4))
         count = self.rng.randint(1, 5)
         self.next_id += count
