@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
 import structlog
@@ -105,6 +108,27 @@ UPKEEP_RUNS = Counter(
 UPKEEP_SECONDS = Histogram(
     "elacsym_upkeep_seconds", "Background job time", ["job"], buckets=_LATENCY_S, registry=REGISTRY
 )
+
+
+_reads: ContextVar[list[int] | None] = ContextVar("reads", default=None)
+
+
+@contextmanager
+def measured_reads() -> Iterator[list[int]]:
+    """The sizes in bytes of what is brought in from store or disk in the block and the tasks it starts."""
+    sizes: list[int] = []
+    token = _reads.set(sizes)
+    try:
+        yield sizes
+    finally:
+        _reads.reset(token)
+
+
+def count_read(size_bytes: int) -> None:
+    """Tell whoever measures that bytes were brought in from store or disk."""
+    sizes = _reads.get()
+    if sizes is not None:
+        sizes.append(size_bytes)
 
 
 def exposition() -> bytes:

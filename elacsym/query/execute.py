@@ -35,7 +35,7 @@ from elacsym.query.plan import (
 )
 from elacsym.query.searchable import Needs, Part, SearchSnapshot
 from elacsym.query.validate import check, check_filter
-from elacsym.telemetry import QUERIES
+from elacsym.telemetry import QUERIES, measured_reads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,7 +59,11 @@ class _Stages:
 async def execute(snapshot: SearchSnapshot, query: Query, compute: Compute) -> QueryResult:
     """The answer, exact over the snapshot. Raises InvalidRequest where the query does not fit the snapshot's
     schema, and whatever preparing parts raises."""
-    query = check(query, snapshot.schema)
+    with measured_reads() as reads:
+        return await _execute(snapshot, check(query, snapshot.schema), compute, reads)
+
+
+async def _execute(snapshot: SearchSnapshot, query: Query, compute: Compute, reads: list[int]) -> QueryResult:
     stages = _Stages()
     known = recalled(snapshot, query.filter)
     await prepare(snapshot, prefetch(query, snapshot, known))
@@ -83,6 +87,7 @@ async def execute(snapshot: SearchSnapshot, query: Query, compute: Compute) -> Q
         plan_json = explain(
             query, snapshot, plan, matches, rankings, stages.spent_us, is_filter_known=known is not None
         )
+        plan_json["bytes_read"] = sum(reads)
     return QueryResult(tuple(hits), *figures, plan_json, snapshot.staleness_ms)
 
 

@@ -172,8 +172,7 @@ def _dimensions(wanted: Query) -> int:
 
 
 def _query_body(result: QueryResult, wanted: Query, took_ms: float) -> bytes:
-    is_distance = len(wanted.legs) == 1 and isinstance(wanted.legs[0], VectorLeg)
-    body: dict[str, Any] = {"results": [_row(hit, is_distance) for hit in result.hits], "took_ms": took_ms}
+    body: dict[str, Any] = {"results": [_row(hit) for hit in result.hits], "took_ms": took_ms}
     if result.aggregations is not None:
         body["aggregations"] = result.aggregations
     if result.groups is not None:
@@ -185,17 +184,17 @@ def _query_body(result: QueryResult, wanted: Query, took_ms: float) -> bytes:
     return codec.dumps(body)
 
 
-def _row(hit: Hit, is_distance: bool) -> dict[str, Any]:
+def _row(hit: Hit) -> dict[str, Any]:
     row: dict[str, Any] = {"id": hit.id}
     if hit.score is not None:
-        # a distance is a 32-bit float: it prints with as many digits as identify it
-        row["score"] = np.float32(hit.score) if is_distance else hit.score
+        # scores are 32-bit floats: they print with as many digits as identify them
+        row["score"] = np.float32(hit.score)
     _add_attributes(row, hit)
     if hit.cursor is not None:
         row["cursor"] = hit.cursor
     if hit.shares:
         row["explain"] = [
-            {"leg": s.leg, "rank": s.rank, "score": s.score, "contribution": s.contribution}
+            {"leg": s.leg, "rank": s.rank, "score": np.float32(s.score), "contribution": s.contribution}
             for s in hit.shares
         ]
     return row

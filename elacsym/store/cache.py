@@ -26,7 +26,7 @@ from elacsym.format.keys import job_of_segment_file
 from elacsym.store.base import Etag, ObjectStore, StoredObject
 from elacsym.store.cache_tiers import CacheFolder, LruBytes, map_file, open_copy
 from elacsym.store.wrapper import StoreWrapper, keeps_files, local_file_of
-from elacsym.telemetry import CACHE_REQUESTS, get_logger
+from elacsym.telemetry import CACHE_REQUESTS, count_read, get_logger
 
 T = TypeVar("T")
 
@@ -147,6 +147,7 @@ class ObjectCache:
             return data
 
         data = await self._compute.run(open_file)
+        count_read(len(data))
         CACHE_REQUESTS.labels("disk", "hit").inc()
         self._remember_verified(key, digest)
         return data
@@ -157,12 +158,14 @@ class ObjectCache:
             data = await self._compute.run(open_copy, copy) if copy.digest == digest else None
             CACHE_REQUESTS.labels("disk", "corrupt" if data is None else "hit").inc()
             if data is not None:
+                count_read(len(data))
                 return data
             _log.warning("damaged copy dropped", key=key, path=str(copy.path))
             self._folder.drop(key)
         elif size_bytes > SMALL_BYTES_MAX:
             CACHE_REQUESTS.labels("disk", "miss").inc()
         found = await self._fetch_verified(key, size_bytes, digest)
+        count_read(len(found.data))
         if size_bytes <= SMALL_BYTES_MAX:
             self._memory.put(f"{key}@{digest}", found, size_bytes)  # apart from what `get` took unchecked
             return memoryview(found.data)

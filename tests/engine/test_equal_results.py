@@ -85,3 +85,16 @@ async def test_memtable_one_segment_twelve_segments_and_merged_segments_answer_a
     assert answers[0][0][0], "the queries find something"
     for other in answers[1:]:
         assert other == answers[0]
+
+
+async def test_explain_tells_what_a_query_brought_in_from_the_store(tmp_path):
+    database = await open_database(cache_path=tmp_path)
+    await database.create("docs", schema())
+    await database.write("docs", upsert(*(document(i, np.random.default_rng(i)) for i in range(50))))
+    await fold(await database.namespace("docs"))
+    query = Query((VectorLeg("vector", np.ones(8, np.float32)),), explain=True)
+    cold = await database.query("docs", query)
+    warm = await database.query("docs", query)
+    assert cold.plan["bytes_read"] >= 50 * 8 * 4
+    assert warm.plan["bytes_read"] == 0
+    await database.close()
