@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import re
 import time
@@ -40,11 +41,13 @@ _JOBS = re.compile(r'elacsym_upkeep_runs_total\{job="(\w+)",outcome="done"\} (\d
 class Round:
     """One life of the server.
 
-    jobs: upkeep jobs done, as last seen; is_job_cut: the kill came within such a job.
+    jobs: upkeep jobs done, as last seen; is_job_cut: the kill came within such a job;
+    load: the machine's, for a restart is only as fast as what else runs lets it be.
     """
 
     number: int
     restart_s: float = 0.0
+    load: float = 0.0
     life_s: float = 0.0
     acked: int = 0
     unknown: int = 0
@@ -74,7 +77,9 @@ class KillLoop:
     def violations(self) -> list[str]:
         """Everything that is wrong so far, restarts that took too long included."""
         slow = [
-            f"restart {r.number} took {r.restart_s:.1f} s" for r in self.rounds if r.restart_s > RESTART_S_MAX
+            f"restart {r.number} took {r.restart_s:.1f} s, load {r.load:.1f} on {os.cpu_count()} cores"
+            for r in self.rounds
+            if r.restart_s > RESTART_S_MAX
         ]
         return self.model.violations + slow
 
@@ -114,6 +119,7 @@ class KillLoop:
         async with self.server.client() as client:
             observed = await read_out(client)
             report.restart_s = time.monotonic() - began_s
+            report.load = os.getloadavg()[0]
             self._judge(observed, is_settled=False)
             report.unknown = len(self.model.unknown())
             await self._settle(client)
