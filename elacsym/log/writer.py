@@ -316,7 +316,7 @@ class LogWriter:
         pace = self._pace
         longest_s = min(self._settings.linger_s, pace.commit_s)
         is_loaded = pace.expected > 1 and self._clock.monotonic_s() - pace.ended_s <= self._settings.linger_s
-        pace.target = min((pace.expected + 1) // 2, self._settings.entry_requests_max)
+        pace.target = min(pace.expected, self._settings.entry_requests_max)
         if not is_loaded or len(self._queue) >= pace.target:
             return
         pace.is_gathered.clear()
