@@ -8,7 +8,6 @@ segments; they are looked up once per segment, when the next snapshot is taken.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from elacsym.compute import Compute
 from elacsym.engine import payload
-from elacsym.engine.memtable import Memtable, Touched
+from elacsym.engine.memtable import Memtable
 from elacsym.engine.payload import RowChanges
 from elacsym.engine.segment import SegmentPart
 from elacsym.format.keys import NamespaceKeys
@@ -194,10 +193,6 @@ class NamespaceView:
             # only when no concurrent caller was faster: its mask may already hold rows of the tail
             if state.alive is None:
                 state.alive = ~dead
-
-    def touched_before(self, seq: int) -> Sequence[Touched]:
-        """The ids that slots below `seq` touched, of the slots that are in no segment yet."""
-        return [t for t in self.memtable.touched if t.seq < seq]
 
 
 def _known(alive: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:

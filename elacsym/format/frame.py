@@ -31,7 +31,6 @@ class Kind(IntEnum):
     DELETES = 3
     CLUSTER = 4
     BLOB = 5
-    CACHE_BLOCK = 6
     NAME = 7
 
 

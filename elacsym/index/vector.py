@@ -76,11 +76,6 @@ class VectorColumn:
         """(m,) float64: the Euclidean norm of each vector."""
         return _norms(self.matrix) if self._norms is None else self._norms
 
-    @cached_property
-    def norm_max(self) -> float:
-        """The largest norm."""
-        return float(self.norms.max(initial=0.0))
-
     def encode(self) -> bytes:
         """The column as a file."""
         sections: dict[str, npt.NDArray[Any]] = {"matrix": self.matrix, "norms": self.norms}

@@ -11,10 +11,8 @@ there, larger is better (a distance d becomes 1 - d):
 A leg that lacks a document gives it nothing. Sums are exactly rounded and then rounded to float32, so the
 order of the legs makes no difference; ties go to the smaller id.
 
-Weights are taken as they are: the classic reciprocal rank fusion has weight 1 for every leg. The v1 API
-speaks of shares that add up to 1 (0.5 and 0.5 unless said otherwise) and shows the classic scores for them
-(1/61 + 1/62 = 0.0325), so its decoder passes `rrf_weights(shares)` for `rrf`, and the shares themselves for
-`weighted` and `max`. Scaling all weights never changes an order.
+Weights are taken as they are: the classic reciprocal rank fusion has weight 1 for every leg, which is what
+the v1 decoder passes where no weight is given. Scaling all weights never changes an order.
 """
 
 from __future__ import annotations
@@ -54,13 +52,6 @@ class Fused:
     id: DocumentId
     score: float
     shares: tuple[LegShare, ...]
-
-
-def rrf_weights(shares: Sequence[float]) -> tuple[float, ...]:
-    """Shares scaled so that their mean is 1: equal shares give the classic reciprocal rank fusion. All zero
-    stays zero."""
-    total = math.fsum(shares)
-    return tuple(share * len(shares) / total if total else 0.0 for share in shares)
 
 
 def fuse(legs: Sequence[RankedLeg], fusion: Fusion, top_k: int) -> list[Fused]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elacsym.query.ast import Fusion
-from elacsym.query.fusion import RankedLeg, fuse, rrf_weights
+from elacsym.query.fusion import RankedLeg, fuse
 
 WEIGHTS = st.sampled_from([0.0, 0.2, 0.5, 1.0, 3.0])
 
@@ -71,20 +71,12 @@ def test_the_order_of_the_legs_and_empty_legs_make_no_difference(legs, method):
     assert [(f.id, f.score) for f in one] == [(f.id, f.score) for f in other]
 
 
-def test_equal_shares_give_the_classic_reciprocal_rank_fusion():
-    weights = rrf_weights([0.5, 0.5])
-    assert weights == (1.0, 1.0)
-    vector = RankedLeg("vector", [1, 2], np.array([0.1, 0.2], np.float32), weights[0], True)
-    text = RankedLeg("text", [3, 1], np.array([9.0, 4.0], np.float32), weights[1])
+def test_weights_of_one_give_the_classic_reciprocal_rank_fusion():
+    vector = RankedLeg("vector", [1, 2], np.array([0.1, 0.2], np.float32), 1.0, True)
+    text = RankedLeg("text", [3, 1], np.array([9.0, 4.0], np.float32), 1.0)
     best = fuse([vector, text], Fusion(), 1)[0]
     assert best.id == 1
     assert round(best.score, 4) == 0.0325
-
-
-def test_shares_are_scaled_to_a_mean_of_one_and_keep_their_proportions():
-    assert rrf_weights([0.8, 0.2]) == pytest.approx((1.6, 0.4))
-    assert rrf_weights([0.0, 0.0]) == (0.0, 0.0)
-    assert rrf_weights([]) == ()
 
 
 def test_shares_explain_rank_raw_score_and_contribution_of_each_leg():
