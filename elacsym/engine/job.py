@@ -33,7 +33,7 @@ async def write_segment(namespace: Namespace, job: str, rows: Rows, *, level: in
     """Encode and upload the files of a segment; what a manifest says of it."""
     compute = namespace.services.compute
     files = await compute.run(rows.encoded)
-    digests = {part: await compute.run(blake2b_128, data) for part, data in files.items()}
+    refs = [await compute.run(FileRef.of, part, data) for part, data in files.items()]
     await upload(namespace, job, files)
     return SegmentRef(
         job,
@@ -41,7 +41,7 @@ async def write_segment(namespace: Namespace, job: str, rows: Rows, *, level: in
         int(rows.versions.min()),
         int(rows.versions.max()),
         f"{await compute.run(rows.row_sum):032x}",
-        tuple(FileRef(part, len(data), digests[part]) for part, data in files.items()),
+        tuple(refs),
         level=level,
     )
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 import orjson
 
 from elacsym.errors import CorruptObject
-from elacsym.format import frame
+from elacsym.format import blob, frame
 from elacsym.format.digest import blake2b_128
 from elacsym.format.keys import is_valid_name
 from elacsym.types import Schema
@@ -38,11 +38,30 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """One immutable file: its part name below `seg/{job}/`, its size and the blake2b-128 of its bytes."""
+    """One immutable file: its part name below `seg/{job}/`, its size and the blake2b-128 of its bytes.
+
+    For a blob also the size and digest of its head, under which every other byte can be checked by itself, and
+    how much of its beginning is worth fetching at once; 0 and empty for files that are read whole.
+    """
 
     part: str
     size_bytes: int
     digest: str
+    head_bytes: int = 0
+    eager_bytes: int = 0
+    head_digest: str = ""
+
+    @classmethod
+    def of(cls, part: str, data: bytes | memoryview) -> Self:
+        """What a manifest says of a file of these bytes."""
+        view = memoryview(data)
+        digest = blake2b_128(view)
+        if view[: len(blob.MAGIC)] != blob.MAGIC:
+            return cls(part, len(view), digest)
+        head = blob.Head.parse(view, part)
+        return cls(
+            part, len(view), digest, head.size_bytes, head.eager_bytes, blake2b_128(view[: head.size_bytes])
+        )
 
 
 @dataclass(frozen=True, slots=True)
