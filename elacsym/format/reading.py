@@ -15,9 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
 
 Span = tuple[int, int]
 
@@ -93,6 +95,13 @@ def together(computations: Sequence[Steps[T]]) -> Steps[list[T]]:
         if wants:
             yield wants
     return [results[number] for number in range(len(computations))]
+
+
+def both(first: Steps[A], second: Steps[B]) -> Steps[tuple[A, B]]:
+    """`together` for two computations of different types."""
+    computations: Sequence[Steps[Any]] = (first, second)
+    a, b = yield from together(computations)
+    return a, b
 
 
 def done(value: T) -> Steps[T]:
