@@ -32,7 +32,7 @@ class Metric(StrEnum):
 
 
 class Scalar(StrEnum):
-    """The kinds of attribute values; `F32` only occurs as the element of a vector."""
+    """The kinds of attribute values; those of `VECTOR_SCALARS` only occur as the elements of a vector."""
 
     STRING = "string"
     INT = "int"
@@ -40,11 +40,17 @@ class Scalar(StrEnum):
     FLOAT = "float"
     BOOL = "bool"
     F32 = "f32"
+    F16 = "f16"
+    I8 = "i8"
+
+
+VECTOR_SCALARS = (Scalar.F32, Scalar.F16, Scalar.I8)
 
 
 @dataclass(frozen=True, slots=True)
 class AttributeType:
-    """A scalar (`string`), an array of scalars (`[]string`) or a vector (`[384]f32`: `dimensions` is set)."""
+    """A scalar (`string`), an array of scalars (`[]string`) or a vector (`[384]f32`, `[384]f16`, `[384]i8`:
+    `dimensions` is set, and `scalar` is how its elements are stored)."""
 
     scalar: Scalar
     is_array: bool = False
@@ -67,7 +73,7 @@ class AttributeType:
             raise ValueError(f"unknown attribute type {text!r}")
         scalar = Scalar(match[3])
         dimensions = int(match[2]) if match[2] else None
-        if (scalar is Scalar.F32) != (dimensions is not None):
+        if (scalar in VECTOR_SCALARS) != (dimensions is not None):
             raise ValueError(f"unknown attribute type {text!r}")
         if dimensions is not None and not 1 <= dimensions <= DIMENSIONS_MAX:
             raise ValueError(f"{dimensions} dimensions where 1 to {DIMENSIONS_MAX} are allowed")

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from elacsym.engine.request import Document
 from elacsym.engine.schema import check_name, check_text
+from elacsym.engine.vector_values import encoded_vectors, shown
 from elacsym.errors import InvalidRequest
 from elacsym.index.ids import IdColumn
 from elacsym.types import (
@@ -38,6 +39,9 @@ _ARROW = {
     Scalar.UINT: pa.uint64(),
     Scalar.FLOAT: pa.float64(),
     Scalar.BOOL: pa.bool_(),
+    Scalar.F32: pa.float32(),
+    Scalar.F16: pa.float16(),
+    Scalar.I8: pa.int8(),
 }
 _PYTHON: dict[Scalar, frozenset[type]] = {
     Scalar.STRING: frozenset({str}),
@@ -52,7 +56,7 @@ _RANGE = {Scalar.INT: (-(2**63), 2**63 - 1), Scalar.UINT: (0, 2**64 - 1)}
 def arrow_type(type_: AttributeType) -> pa.DataType:
     """The Arrow type that stores values of an attribute type."""
     if type_.is_vector:
-        return pa.list_(pa.float32(), type_.dimensions)
+        return pa.list_(_ARROW[type_.scalar], type_.dimensions)
     return pa.list_(_ARROW[type_.scalar]) if type_.is_array else _ARROW[type_.scalar]
 
 
@@ -80,7 +84,7 @@ def id_column(ids: Sequence[Any], schema: Schema, field: Callable[[int], str]) -
     if found - {wanted}:
         index = next(i for i, value in enumerate(ids) if type(value) is not wanted)
         allowed = "a string" if wanted is str else "an unsigned 64-bit integer"
-        raise InvalidRequest(field(index), f"{_shown(ids[index])} where the namespace's ids are {allowed}")
+        raise InvalidRequest(field(index), f"{shown(ids[index])} where the namespace's ids are {allowed}")
     for index, value in enumerate(ids):
         if wanted is int and not 0 <= value < 2**64:
             raise InvalidRequest(field(index), f"{value} is outside 0…2^64-1")
@@ -94,7 +98,7 @@ def id_column(ids: Sequence[Any], schema: Schema, field: Callable[[int], str]) -
         seen: set[DocumentId] = set()
         for index, value in enumerate(ids):
             if value in seen:
-                raise InvalidRequest(field(index), f"id {_shown(value)} occurs twice in one request")
+                raise InvalidRequest(field(index), f"id {shown(value)} occurs twice in one request")
             seen.add(value)
     return IdColumn.of(expected, ids)
 
@@ -162,7 +166,7 @@ class _Column:
     def encoded(self, attribute: Attribute) -> pa.Array:
         type_ = attribute.type
         if type_.is_vector:
-            return self._vectors(type_)
+            return encoded_vectors(self.values, type_, self.field)
         if type_.is_array:
             self._check(self.values, frozenset({list}), lambda i: self.field(i), str(type_))
             for index, value in enumerate(self.values):
@@ -206,7 +210,7 @@ class _Column:
         accepted = allowed | {_NONE} if has_nulls else allowed
         if not set(map(type, values)) <= accepted:
             index = next(i for i, v in enumerate(values) if type(v) not in accepted)
-            raise InvalidRequest(field(index), f"{_shown(values[index])} where the type is {expected}")
+            raise InvalidRequest(field(index), f"{shown(values[index])} where the type is {expected}")
 
     @staticmethod
     def _check_scalars(values: list[Any], scalar: Scalar, field: Callable[[int], str]) -> None:
@@ -225,57 +229,6 @@ class _Column:
             for index, value in enumerate(values):
                 if value is not None and not value.isascii():
                     check_text(value, field(index))
-
-    def _vectors(self, type_: AttributeType) -> pa.Array:
-        dimensions = type_.dimensions or 0
-        present = [i for i, v in enumerate(self.values) if v is not None]
-        rows = [self._vector(self.values[i], i, dimensions) for i in present]
-        matrix = np.zeros((len(self.values), dimensions), np.float32)
-        if rows:
-            matrix[present] = rows
-            wrong = ~np.isfinite(matrix).all(axis=1)
-            if wrong.any():
-                raise InvalidRequest(
-                    self.field(int(np.argmax(wrong))),
-                    "a vector may not hold NaN or infinity (as 32-bit floats)",
-                )
-        mask = None
-        if len(present) < len(self.values):
-            mask = np.ones(len(self.values), np.bool_)
-            mask[present] = False
-            mask = pa.array(mask)
-        return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), dimensions, mask=mask)
-
-    def _vector(self, value: Any, index: int, dimensions: int) -> Any:
-        if isinstance(value, np.ndarray):
-            vector = value
-        elif isinstance(value, list):
-            self._check(
-                value,
-                frozenset({int, float}),
-                lambda j: f"{self.field(index)}[{j}]",
-                "a number",
-                has_nulls=False,
-            )
-            with np.errstate(over="ignore"):
-                try:
-                    vector = np.array(value, np.float64).astype(np.float32)
-                except OverflowError as error:
-                    raise InvalidRequest(
-                        self.field(index), "a number is outside the range of 32-bit floats"
-                    ) from error
-        else:
-            raise InvalidRequest(self.field(index), f"{_shown(value)} where a vector is expected")
-        if vector.shape != (dimensions,):
-            raise InvalidRequest(
-                self.field(index), f"{vector.size} dimensions where the namespace has {dimensions}"
-            )
-        return vector
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
 
 
 def _named(types: set[type]) -> str:

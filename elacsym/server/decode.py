@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from elacsym.engine.request import Document, WriteRequest
+from elacsym.engine.vector_values import decode_base64
 from elacsym.errors import InvalidRequest, InvalidShape
-from elacsym.server import vectors
 from elacsym.server.decode_query import decode_filter
 from elacsym.server.shapes import Fields, expect, kind
 from elacsym.types import VECTOR, DocumentId
@@ -16,7 +16,7 @@ _MISSING = object()
 
 
 def upsert(body: Any) -> WriteRequest:
-    """The body of an upsert. Base64 vectors become float32 arrays; the engine checks values.
+    """The body of an upsert. Base64 of `vector` becomes bytes; the engine knows the types and checks values.
 
     Raises InvalidShape, InvalidRequest.
     """
@@ -24,7 +24,6 @@ def upsert(body: Any) -> WriteRequest:
     values = fields.require("documents", list)
     fields.end()
     documents: list[Document] = []
-    encoded: list[tuple[int, dict[str, Any]]] = []
     # this loop runs once per document of a bulk load: plain look-ups, no calls into helpers while all is well
     for index, value in enumerate(values):
         if type(value) is not dict:
@@ -48,24 +47,15 @@ def upsert(body: Any) -> WriteRequest:
             )
         vector = value.get(VECTOR)
         if vector is not None:
-            attributes[VECTOR] = vector
             if type(vector) is str:
-                encoded.append((index, attributes))
+                vector = decode_base64(vector, f"documents[{index}].vector")
             elif type(vector) is not list:
                 raise InvalidShape(
                     f"documents[{index}].vector", f"{kind(vector)} where numbers or base64 are expected"
                 )
+            attributes[VECTOR] = vector
         documents.append(Document(id_, attributes))
-    if encoded:
-        _decode_vectors(encoded)
     return WriteRequest(upserts=documents)
-
-
-def _decode_vectors(encoded: list[tuple[int, dict[str, Any]]]) -> None:
-    texts = [attributes[VECTOR] for _, attributes in encoded]
-    decoded = vectors.decode_many(texts, [f"documents[{index}].vector" for index, _ in encoded])
-    for (_, attributes), vector in zip(encoded, decoded, strict=True):
-        attributes[VECTOR] = vector
 
 
 def delete(body: Any) -> WriteRequest:

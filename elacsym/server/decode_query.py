@@ -38,6 +38,9 @@ def query(body: Any) -> Query:
     """The query of a body. Raises InvalidShape, InvalidRequest."""
     fields = Fields(body)
     vector, texts = fields.take(VECTOR), fields.take("full_text")
+    vector_field = fields.optional("vector_field", str)
+    if vector is None and vector_field is not None:
+        raise InvalidShape("vector_field", "names where to search for a vector, but there is no vector")
     fusion, fusion_weight = _fusion(fields.take("fusion"))
     vector_weight = fields.number("vector_weight")
     if vector_weight is None:
@@ -45,7 +48,7 @@ def query(body: Any) -> Query:
     condition, consistency = fields.take("filter"), fields.take("consistency")
     metric, include = fields.take("metric"), fields.strings("include_attributes")
     result = Query(
-        legs=_legs(vector, texts, vector_weight, fusion.method),
+        legs=_legs(vector, vector_field or VECTOR, texts, vector_weight, fusion.method),
         filter=None if condition is None else decode_filter(condition, "filter"),
         order_by=_order(fields.take("order_by")),
         after=fields.optional("after", str),
@@ -107,7 +110,7 @@ def _operand(fields: Fields, path: str) -> Any:
 
 
 def _legs(
-    vector: Any, texts: Any, vector_weight: float | None, method: str
+    vector: Any, vector_field: str, texts: Any, vector_weight: float | None, method: str
 ) -> tuple[VectorLeg | TextLeg, ...]:
     """The legs with their weights.
 
@@ -127,7 +130,7 @@ def _legs(
     if vector is not None:
         if vector_weight is None:
             vector_weight = 1.0 if is_even or not settled else max(0.0, 1.0 - sum(settled) / len(settled))
-        legs.append(VectorLeg(VECTOR, vectors.decode(vector, VECTOR), vector_weight))
+        legs.append(VectorLeg(vector_field, vectors.decode(vector, VECTOR), vector_weight))
     legs += [
         TextLeg(leg.fields, leg.query, weight, leg.path)
         for (leg, _), weight in zip(given, settled, strict=True)

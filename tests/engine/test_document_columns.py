@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from support.database import schema
 
-from elacsym.engine.columns import build
+from elacsym.engine.columns import arrow_type, build
 from elacsym.engine.request import Document
 from elacsym.engine.schema import extended, merged
 from elacsym.errors import InvalidRequest
@@ -27,7 +32,10 @@ VECTOR = np.ones(8, np.float32)
         ([{"vector": np.array([1, 2, 3, np.nan, 5, 6, 7, 8], np.float32)}], "documents[0].vector", "NaN"),
         ([{"vector": [1e39, 0, 0, 0, 0, 0, 0, 0]}], "documents[0].vector", "infinity"),
         ([{"vector": ["a"] * 8}], "documents[0].vector[0]", "str 'a'"),
-        ([{"vector": "text"}], "documents[0].vector", "where a vector is expected"),
+        ([{"vector": {"a": 1}}], "documents[0].vector", "where a vector is expected"),
+        ([{"vector": "no base64!"}], "documents[0].vector", "not base64"),
+        ([{"vector": "AAAA"}], "documents[0].vector", "3 bytes where 8 dimensions are 32"),
+        ([{"vector": np.ones(7, "<f4").tobytes()}], "documents[0].vector", "7 dimensions"),
         ([{"year": 1.5}], "documents[0].attributes.year", "float 1.5 where the type is int"),
         ([{"year": True}], "documents[0].attributes.year", "bool True where the type is int"),
         ([{}, {"year": 2**63}], "documents[1].attributes.year", "outside"),
@@ -95,6 +103,91 @@ def test_types_of_new_attributes_are_inferred():
     }
     assert columns.arrays["f"].to_pylist() == [1.5, 2.0]
     assert columns.arrays["ss"].to_pylist() == [["a"], None]
+
+
+def typed(kind):
+    """A schema with the vector attributes `narrow`, of 4 elements of this kind, and `vector`."""
+    base = schema()
+    attribute = Attribute(AttributeType.parse(f"[4]{kind}"), filterable=False)
+    return Schema(None, base.metric, {**base.attributes, "narrow": attribute})
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "field", "words"),
+    [
+        (
+            "i8",
+            [1, 2, 3, 0.5],
+            "documents[1].attributes.narrow[3]",
+            "0.5 where whole numbers",
+        ),
+        ("i8", [1, 128, 3, 4], "documents[1].attributes.narrow[1]", "128.0 where whole numbers"),
+        ("i8", [1, 2, -129, 4], "documents[1].attributes.narrow[2]", "-129.0 where whole numbers"),
+        ("i8", [1, 2, True, 4], "documents[1].attributes.narrow[2]", "bool True"),
+        ("i8", [1, 2, 1e39, 4], "documents[1].attributes.narrow", "infinity"),
+        ("i8", np.float32([1, 2, np.nan, 4]), "documents[1].attributes.narrow", "NaN"),
+        (
+            "f16",
+            [1, 65520, 3, 4],
+            "documents[1].attributes.narrow[1]",
+            "65520.0 is outside the range",
+        ),
+        ("f16", [1, 2, 3], "documents[1].attributes.narrow", "3 dimensions where the namespace has 4"),
+        (
+            "f16",
+            np.float32([1, 2]),
+            "documents[1].attributes.narrow",
+            "2 dimensions where the namespace has 4",
+        ),
+        ("f16", np.array(["a"] * 4), "documents[1].attributes.narrow", "where a vector is expected"),
+        ("f16", b"123", "documents[1].attributes.narrow", "3 bytes where 4 dimensions are 16"),
+        ("f32", b"", "documents[1].attributes.narrow", "0 bytes where 4 dimensions are 16"),
+        ("f32", b"12345678", "documents[1].attributes.narrow", "2 dimensions where the namespace has 4"),
+    ],
+)
+def test_what_a_narrow_vector_cannot_hold_is_refused_with_document_and_place(kind, values, field, words):
+    with pytest.raises(InvalidRequest) as caught:
+        build([Document(1, {"narrow": [0] * 4}), Document(2, {"narrow": values})], typed(kind))
+    assert caught.value.field == field
+    assert words in caught.value.reason
+
+
+@given(
+    st.sampled_from(["f32", "f16", "i8"]),
+    st.lists(
+        st.one_of(
+            st.none(), arrays(np.float32, 4, elements=st.floats(-128, 127, width=16, allow_subnormal=False))
+        ),
+        min_size=1,
+    ),
+    st.data(),
+)
+def test_a_vector_is_stored_alike_in_whatever_form_it_comes(kind, vectors, data):
+    dtype = {"f32": np.float32, "f16": np.float16, "i8": np.int8}[kind]
+    if kind == "i8":
+        vectors = [None if v is None else np.rint(v) for v in vectors]
+    forms = [
+        lambda v: v,
+        lambda v: v.tolist(),
+        lambda v: v.astype(np.float64),
+        lambda v: v.astype("<f4").tobytes(),
+        lambda v: base64.b64encode(v.astype("<f4").tobytes()).decode(),
+        lambda v: v.astype(dtype).tobytes(),
+        lambda v: base64.b64encode(v.astype(dtype).tobytes()).decode(),
+    ]
+    given_ = [None if v is None else data.draw(st.sampled_from(forms))(v) for v in vectors]
+    documents = [Document(i, {"narrow": v}) for i, v in enumerate(given_)]
+    array = build(documents, typed(kind)).arrays.get("narrow")
+    if all(v is None for v in vectors):
+        assert array is None or array.null_count == len(vectors)
+        return
+    assert array.type == arrow_type(AttributeType.parse(f"[4]{kind}"))
+    assert array.to_pylist() == [None if v is None else v.tolist() for v in vectors]
+
+
+def test_numbers_are_rounded_to_the_stored_width():
+    rounded = build([Document(1, {"narrow": [0.1, 1 / 3, 2049, 65519]})], typed("f16")).arrays["narrow"]
+    assert rounded.flatten().to_numpy().tolist() == [0.0999755859375, 0.333251953125, 2048.0, 65504.0]
 
 
 def test_a_document_without_a_vector_is_null_there():

@@ -19,6 +19,36 @@ def ids(answer):
     return [row["id"] for row in answer["results"]]
 
 
+@pytest.mark.parametrize("kind", ["f32", "f16", "i8"])
+async def test_a_namespace_has_several_vectors_of_several_types(client, kind):
+    schema = {"vector_dim": 2, "vector_metric": "l2", "attributes": {"other": {"type": f"[3]{kind}"}}}
+    await client.put(NS, json={"schema": schema})
+    assert (await client.get(NS)).json()["schema"]["attributes"] == schema["attributes"]
+    half = base64.b64encode(np.array([1, 2, 3], "<f4").tobytes()).decode()
+    documents = [
+        {"id": 1, "vector": [0, 0], "attributes": {"other": [1, 2, 4]}},
+        {"id": 2, "vector": [9, 9], "attributes": {"other": half}},
+        {"id": 3, "vector": [1, 1]},
+    ]
+    assert (await client.post(f"{NS}/upsert", json={"documents": documents})).status_code == 200
+    answer = await query(client, vector=[1, 2, 3], vector_field="other", include_vector=True)
+    assert [(row["id"], row["score"]) for row in answer["results"]] == [(2, 0.0), (1, 1.0)]
+    assert answer["results"][0]["attributes"] == {"other": [1.0, 2.0, 3.0]}
+    assert answer["results"][0]["vector"] == [9.0, 9.0]
+    refused = await client.post(f"{NS}/query", json={"vector": [1, 2, 3], "vector_field": "absent"})
+    assert refused.status_code == 400
+    assert "absent" in refused.json()["error"]
+
+
+async def test_narrow_vectors_are_answered_as_the_32_bit_floats_they_were_rounded_to(client):
+    schema = {"vector_dim": 2, "vector_type": "f16", "vector_metric": "l2"}
+    await client.put(NS, json={"schema": schema})
+    await client.post(f"{NS}/upsert", json={"documents": [{"id": 1, "vector": [0.1, 2049]}]})
+    response = await client.get(f"{NS}/documents/1", params={"include_vector": "true"})
+    assert b'"vector":[0.099975586,2048.0]' in response.content
+    assert (await client.get(NS)).json()["schema"]["vector_type"] == "f16"
+
+
 async def test_creating_twice_changes_nothing_and_new_attributes_are_added(client):
     schema = {"vector_dim": 3, "vector_metric": "cosine", "attributes": {"a": {"type": "string"}}}
     first = await client.put(NS, json={"schema": schema})

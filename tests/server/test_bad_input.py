@@ -34,6 +34,8 @@ UPSERTS = [
     ("text in a vector", {"id": 5, "vector": [1, "2"]}, 400, "documents[1].vector[1]"),
     ("boolean in a vector", {"id": 5, "vector": [1, True]}, 400, "documents[1].vector[1]"),
     ("bad base64", {"id": 5, "vector": "%%%"}, 400, "documents[1].vector"),
+    ("base64 of nothing", {"id": 5, "vector": ""}, 400, "documents[1].vector"),
+    ("base64 of five bytes", {"id": 5, "vector": "MTIzNDU="}, 400, "documents[1].vector"),
     ("duplicate id", {"id": 100}, 400, "documents[1].id"),
     ("string id among integers", {"id": "5"}, 400, "documents[1].id"),
     ("negative id", {"id": -1}, 400, "documents[1].id"),

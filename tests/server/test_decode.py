@@ -24,7 +24,7 @@ def test_documents_keep_their_order_ids_and_attributes():
     assert request.deletes == ()
 
 
-def test_base64_vectors_become_the_float32_values_they_were():
+def test_base64_vectors_become_the_bytes_they_were():
     body = {
         "documents": [
             {"id": 1, "vector": f32(0.5, -2.0)},
@@ -35,17 +35,12 @@ def test_base64_vectors_become_the_float32_values_they_were():
         ]
     }
     first, second, third, fourth, fifth = decode.upsert(orjson.loads(orjson.dumps(body))).upserts
-    np.testing.assert_array_equal(first.attributes["vector"], np.array([0.5, -2.0], np.float32))
-    np.testing.assert_array_equal(third.attributes["vector"], np.array([1e-8, 3.0], np.float32))
+    assert first.attributes["vector"] == np.array([0.5, -2.0], "<f4").tobytes()
+    assert third.attributes["vector"] == np.array([1e-8, 3.0], "<f4").tobytes()
     assert third.attributes["a"] == 1
     assert fourth.attributes["vector"] == [1, 2.5]
     assert "vector" not in second.attributes
     assert "vector" not in fifth.attributes
-
-
-def test_vectors_of_different_lengths_stay_apart_for_the_engine_to_judge():
-    body = {"documents": [{"id": 1, "vector": f32(1)}, {"id": 2, "vector": f32(1, 2)}]}
-    assert [len(d.attributes["vector"]) for d in decode.upsert(body).upserts] == [1, 2]
 
 
 def doc(**more):
@@ -73,8 +68,6 @@ def doc(**more):
         (doc(vector=5), InvalidShape, "documents[1].vector"),
         (doc(vector={"x": 1}), InvalidShape, "documents[1].vector"),
         (doc(vector="not base64!"), InvalidRequest, "documents[1].vector"),
-        (doc(vector=""), InvalidRequest, "documents[1].vector"),
-        (doc(vector=base64.b64encode(b"12345").decode()), InvalidRequest, "documents[1].vector"),
     ],
 )
 def test_a_bad_upsert_is_refused_by_its_path(body, kind, field):

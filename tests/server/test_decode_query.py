@@ -100,6 +100,13 @@ def test_a_vector_may_be_base64():
     np.testing.assert_array_equal(query({"vector": text}).legs[0].vector, np.array([0.5, 1.5], np.float32))
 
 
+def test_a_vector_is_searched_where_vector_field_says():
+    assert query({"vector": [1]}).legs[0].attribute == "vector"
+    assert query({"vector": [1], "vector_field": "title_vector"}).legs[0].attribute == "title_vector"
+    with pytest.raises(InvalidShape, match="vector_field: "):
+        query({"vector_field": "title_vector", "full_text": TEXT})
+
+
 def test_orders_aggregations_and_cursors_decode():
     found = query(
         {

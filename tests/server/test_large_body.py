@@ -16,12 +16,15 @@ from elacsym.server import codec, decode, large_body
 NS = "/v1/namespaces/docs"
 
 
+def numbers(vector):
+    if isinstance(vector, bytes):
+        return np.frombuffer(vector, "<f4").tolist()
+    return np.asarray(vector, np.float32).tolist()
+
+
 def plain(request):
     return [
-        (
-            d.id,
-            {k: np.asarray(v, np.float32).tolist() if k == "vector" else v for k, v in d.attributes.items()},
-        )
+        (d.id, {k: numbers(v) if k == "vector" else v for k, v in d.attributes.items()})
         for d in request.upserts
     ]
 

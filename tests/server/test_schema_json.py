@@ -60,9 +60,20 @@ def test_full_text_has_several_spellings(given, expected):
     )
 
 
+@pytest.mark.parametrize("kind", ["f32", "f16", "i8"])
+def test_vectors_are_declared_by_their_type(kind):
+    schema = decoded(vector_dim=3, vector_type=kind, attributes={"title_vector": {"type": f"[10752]{kind}"}})
+    assert {name: str(a.type) for name, a in schema.vectors().items()} == {
+        "vector": f"[3]{kind}",
+        "title_vector": f"[10752]{kind}",
+    }
+    assert not any(a.filterable for a in schema.vectors().values())
+
+
 def test_what_is_shown_can_be_sent_again():
     schema = decoded(
         vector_dim=3,
+        vector_type="f16",
         vector_metric="dot",
         attributes={
             "text": {
@@ -70,6 +81,7 @@ def test_what_is_shown_can_be_sent_again():
                 "full_text": {"stemming": True, "k1": 0.9, "max_token_length": 20},
             },
             **{f"a{i}": {"type": name, "indexed": i % 2 == 0} for i, name in enumerate(schema_json.TYPES)},
+            **{f"v{kind}": {"type": f"[4]{kind}"} for kind in ("f32", "f16", "i8")},
         },
     )
     assert schema_json.decode({"schema": schema_json.encode(schema)}) == schema
@@ -82,6 +94,16 @@ def test_what_is_shown_can_be_sent_again():
         ({"vector_dim": 10_753}, InvalidRequest, "schema.vector_dim"),
         ({"vector_dim": "3"}, InvalidShape, "schema.vector_dim"),
         ({"vector_metric": "hamming"}, InvalidShape, "schema.vector_metric"),
+        ({"vector_dim": 3, "vector_type": "f64"}, InvalidShape, "schema.vector_type"),
+        ({"vector_dim": 3, "vector_type": 16}, InvalidShape, "schema.vector_type"),
+        ({"vector_type": "f16"}, InvalidRequest, "schema.vector_type"),
+        ({"attributes": {"v": {"type": "[10753]f32"}}}, InvalidRequest, "schema.attributes.v.type"),
+        ({"attributes": {"v": {"type": "[0]f32"}}}, InvalidShape, "schema.attributes.v.type"),
+        ({"attributes": {"v": {"type": "[]f32"}}}, InvalidShape, "schema.attributes.v.type"),
+        ({"attributes": {"v": {"type": "[4]string"}}}, InvalidShape, "schema.attributes.v.type"),
+        ({"attributes": {"v": {"type": "f32"}}}, InvalidShape, "schema.attributes.v.type"),
+        ({"attributes": {"v": {"type": "[4]i8", "indexed": True}}}, InvalidRequest, "schema.attributes.v"),
+        ({"attributes": {"v": {"type": "[4]i8", "full_text": True}}}, InvalidRequest, "schema.attributes.v"),
         ({"dim": 3}, InvalidShape, "schema.dim"),
         ({"attributes": []}, InvalidShape, "schema.attributes"),
         ({"attributes": {"a": "string"}}, InvalidShape, "schema.attributes.a"),

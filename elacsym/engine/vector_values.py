@@ -1,0 +1,146 @@
+"""Vectors as documents bring them to the fixed-size lists that are stored, rounded to the stored width.
+
+A vector is a list of numbers, a (d,) array, or base64: its text, or the bytes it stands for, which are d
+little-endian 32-bit floats or d elements of the stored width. Whatever the form, every element is read as a
+32-bit float first, so that a value is stored alike however it came.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from elacsym.errors import InvalidRequest
+from elacsym.types import AttributeType, Scalar
+
+Floats = npt.NDArray[np.float32]
+
+_F32 = np.dtype("<f4")
+_STORED: dict[Scalar, np.dtype[Any]] = {
+    Scalar.F32: _F32,
+    Scalar.F16: np.dtype("<f2"),
+    Scalar.I8: np.dtype("i1"),
+}
+_I8_MIN, _I8_MAX = -128, 127
+
+
+def encoded_vectors(values: Sequence[Any], type_: AttributeType, field: Callable[[int], str]) -> pa.Array:
+    """The vectors of a column, one fixed-size list of the stored element type per value, None as null.
+
+    `field(i)` names the i-th value in errors. Raises InvalidRequest for what is no vector of the type: too
+    few or too many elements, NaN, infinity, beyond the range of the stored type, a fraction where that is
+    `i8`.
+    """
+    dimensions = type_.dimensions or 0
+    present = [i for i, v in enumerate(values) if v is not None]
+    given = _floats([values[i] for i in present], type_, lambda i: field(present[i]))
+    stored = _narrowed(given, type_.scalar, lambda i: field(present[i]))
+    if len(present) == len(values):
+        return pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), dimensions)
+    matrix = np.zeros((len(values), dimensions), stored.dtype)
+    matrix[present] = stored
+    is_null = np.ones(len(values), np.bool_)
+    is_null[present] = False
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), dimensions, mask=pa.array(is_null))
+
+
+def decode_base64(text: str, field: str) -> bytes:
+    """The bytes that base64 (standard alphabet, padded) stands for. Raises InvalidRequest."""
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as error:
+        raise InvalidRequest(field, f"not base64: {error}") from error
+
+
+def _floats(values: Sequence[Any], type_: AttributeType, field: Callable[[int], str]) -> Floats:
+    """(n, d) float32; what is beyond their range is infinite."""
+    dimensions = type_.dimensions or 0
+    if values and all(type(v) is bytes and len(v) == dimensions * _F32.itemsize for v in values):
+        return np.frombuffer(b"".join(values), _F32).reshape(-1, dimensions)
+    matrix = np.empty((len(values), dimensions), np.float32)
+    with np.errstate(over="ignore"):
+        for index, value in enumerate(values):
+            vector = _vector(value, type_, field, index)
+            if vector.shape != (dimensions,):
+                raise InvalidRequest(
+                    field(index), f"{vector.size} dimensions where the namespace has {dimensions}"
+                )
+            matrix[index] = vector
+    return matrix
+
+
+def _vector(value: Any, type_: AttributeType, field: Callable[[int], str], index: int) -> npt.NDArray[Any]:
+    if isinstance(value, list):
+        if not set(map(type, value)) <= {int, float}:
+            place = next(i for i, v in enumerate(value) if type(v) not in (int, float))
+            raise InvalidRequest(
+                f"{field(index)}[{place}]", f"{shown(value[place])} where the type is a number"
+            )
+        try:
+            return np.array(value, np.float64)
+        except OverflowError as error:
+            raise InvalidRequest(field(index), "a number is outside the range of 32-bit floats") from error
+    if isinstance(value, str):
+        value = decode_base64(value, field(index))
+    if isinstance(value, bytes):
+        return _of_bytes(value, type_, field(index))
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
+        return value
+    raise InvalidRequest(field(index), f"{shown(value)} where a vector is expected")
+
+
+def _of_bytes(data: bytes, type_: AttributeType, field: str) -> npt.NDArray[Any]:
+    dimensions, stored = type_.dimensions or 0, _STORED[type_.scalar]
+    if len(data) != dimensions * _F32.itemsize and len(data) == dimensions * stored.itemsize:
+        return np.frombuffer(data, stored)
+    if not data or len(data) % _F32.itemsize:
+        raise InvalidRequest(
+            field, f"{len(data)} bytes where {dimensions} dimensions are {dimensions * _F32.itemsize}"
+        )
+    return np.frombuffer(data, _F32)
+
+
+def _narrowed(
+    matrix: Floats, scalar: Scalar, field: Callable[[int], str]
+) -> npt.NDArray[np.float32] | npt.NDArray[np.float16] | npt.NDArray[np.int8]:
+    """The matrix in the stored type."""
+    is_finite = np.isfinite(matrix)
+    if not is_finite.all():
+        row, _ = _first(~is_finite)
+        raise InvalidRequest(field(row), "a vector may not hold NaN or infinity (as 32-bit floats)")
+    if scalar is Scalar.F32:
+        return matrix
+    if scalar is Scalar.F16:
+        with np.errstate(over="ignore"):
+            halves = matrix.astype(np.float16)
+        is_beyond = np.isinf(halves)
+        if is_beyond.any():
+            row, place = _first(is_beyond)
+            raise InvalidRequest(
+                f"{field(row)}[{place}]", f"{matrix[row, place]} is outside the range of 16-bit floats"
+            )
+        return halves
+    is_wrong = (matrix < _I8_MIN) | (matrix > _I8_MAX) | (matrix != np.rint(matrix))
+    if is_wrong.any():
+        row, place = _first(is_wrong)
+        raise InvalidRequest(
+            f"{field(row)}[{place}]",
+            f"{matrix[row, place]} where whole numbers from {_I8_MIN} to {_I8_MAX} are stored",
+        )
+    return matrix.astype(np.int8)
+
+
+def _first(mask: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    row, place = np.unravel_index(int(np.argmax(mask)), mask.shape)
+    return int(row), int(place)
+
+
+def shown(value: Any) -> str:
+    """A refused value for a message: its type, and the beginning of it."""
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
