@@ -1,20 +1,23 @@
 """The files of a segment: their part names, and `rows.parquet`.
 
-    rows.parquet       `id`, `version` (the log slot that wrote the row), one column `a:<name>` per attribute
-    that is no vector ids                sorted ids with row numbers
-    vector.<attr>      full-precision vectors
-    text.<attr>        postings and forward list of a full-text attribute
-    deletes.<job>      a delete bitmap of the segment that `job` wrote
+    rows.parquet         `id`, `version` (the log slot that wrote the row), one column `a:<name>` per
+                         attribute that is no vector and has a value; what merges and exports read
+    ids                  ids in row order, and sorted with row numbers
+    attr.<attr>          an attribute's values in row order and, where filters may use it, sorted
+    vector.<attr>.ivf    quantised clusters and full-precision vectors
+    text.<attr>          postings of a full-text attribute
+    deletes.<job>        a delete bitmap of the segment that `job` wrote
 
-Row groups of at most 1,024 rows, so that a scattered read decodes little; pages are checksummed and verified.
+An attribute of which no row has a value has no file. Queries read everything but `rows.parquet`, whose pages
+are checksummed and the checksums verified.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -27,17 +30,32 @@ from elacsym.types import ID
 ROWS = "rows.parquet"
 IDS = "ids"
 VERSION = "version"
-ROW_GROUP_ROWS = 1_024
-_PART_CHARS_MAX = 100
+ATTRIBUTE = "attr"
+TEXT = "text"
+VECTOR = "vector"
+# nobody reads single rows of it, and the footer describes every column of every group
+ROW_GROUP_ROWS = 16_384
+_PLAIN = re.compile(r"[a-z0-9_-]([a-z0-9_.-]{0,98}[a-z0-9_-])?")
 
 
 def attribute_part(kind: str, attribute: str) -> str:
-    """The part name of an attribute's index file; `kind` is `vector` or `text`. Long names are replaced by
-    their digest."""
-    escaped = quote(attribute, safe="")
-    if len(escaped) > _PART_CHARS_MAX or escaped != escaped.lower() or escaped.strip(".") == "":
-        escaped = "~" + hashlib.blake2b(attribute.encode(), digest_size=16).hexdigest()
-    return f"{kind}.{escaped}"
+    """The part name of an attribute's file; `kind` is ATTRIBUTE, TEXT or VECTOR.
+
+    A long name, and one that not every file system and store can tell from others, is replaced by its digest.
+    """
+    if _PLAIN.fullmatch(attribute) is None:
+        attribute = "=" + hashlib.blake2b(attribute.encode(), digest_size=16).hexdigest()
+    return f"{kind}.{attribute}"
+
+
+def vector_part(attribute: str) -> str:
+    """The part name of a vector attribute's file."""
+    return attribute_part(VECTOR, attribute) + ".ivf"
+
+
+def column_name(attribute: str) -> str:
+    """The column of `rows.parquet` that holds an attribute."""
+    return f"a:{attribute}"
 
 
 def deletes_part(job: str) -> str:
@@ -45,10 +63,12 @@ def deletes_part(job: str) -> str:
     return f"deletes.{job}"
 
 
-def encode_rows(ids: pa.Array, versions: npt.NDArray[np.uint64], attributes: dict[str, pa.Array]) -> bytes:
-    """`rows.parquet` of these columns, in row order."""
+def encode_rows(
+    ids: pa.Array, versions: npt.NDArray[np.uint64], attributes: Mapping[str, pa.Array]
+) -> memoryview:
+    """`rows.parquet` of these columns, in row order; `attributes` by name."""
     columns = {ID: ids, VERSION: pa.array(versions)} | {
-        f"a:{name}": array for name, array in attributes.items()
+        column_name(name): array for name, array in attributes.items()
     }
     sink = pa.BufferOutputStream()
     pq.write_table(
@@ -59,15 +79,14 @@ def encode_rows(ids: pa.Array, versions: npt.NDArray[np.uint64], attributes: dic
         write_page_checksum=True,
         write_statistics=True,
     )
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
+    return memoryview(sink.getvalue())
 
 
 def decode_columns(
     data: bytes | memoryview, names: Sequence[str], *, key: str, rows: int
 ) -> dict[str, pa.Array | None]:
-    """The named columns (`id`, `version` or `a:<name>`) of `rows.parquet`; None for a column that the file
-    lacks.
+    """The named columns (`id`, `version` or of `column_name`) of `rows.parquet`; None for a column that
+    the file lacks.
 
     Raises CorruptObject for a damaged file or one of another number of rows.
     """
