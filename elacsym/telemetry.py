@@ -108,6 +108,29 @@ UPKEEP_RUNS = Counter(
 UPKEEP_SECONDS = Histogram(
     "elacsym_upkeep_seconds", "Background job time", ["job"], buckets=_LATENCY_S, registry=REGISTRY
 )
+CALIBRATIONS = Counter(
+    "elacsym_calibrations",
+    "Comparisons of sampled queries with exact search, by what came of them: kept, raised, lowered, exact "
+    "(there is nothing to calibrate), too_large, failed",
+    ["outcome"],
+    registry=REGISTRY,
+)
+CALIBRATION_SECONDS = Histogram(
+    "elacsym_calibration_seconds", "Time of one comparison", buckets=_LATENCY_S, registry=REGISTRY
+)
+CALIBRATION_RECALL = Histogram(
+    "elacsym_calibration_recall",
+    "Share of the ten nearest neighbours that a sampled query found",
+    buckets=(0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0),
+    registry=REGISTRY,
+)
+SAMPLED_QUERY_BYTES = Gauge("elacsym_sampled_query_bytes", "Sampled queries held", registry=REGISTRY)
+WARMINGS = Counter(
+    "elacsym_warmings",
+    "Namespaces brought into the cache on demand, by outcome: done, failed",
+    ["outcome"],
+    registry=REGISTRY,
+)
 
 
 _reads: ContextVar[list[int] | None] = ContextVar("reads", default=None)
