@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
-from typing import Any, Self, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +11,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elacsym.errors import CorruptObject
-from elacsym.format import blob, digest
+from elacsym.format import blob as blob_format
+from elacsym.format import digest
+from elacsym.format.blob import PREFIX_BYTES, Blob
+from elacsym.format.reading import Source, Span, Steps, done
+from elacsym.index import arrays
+from elacsym.index.arrays import Ints, StoredArray
 from elacsym.types import DocumentId, IdType
 
-KIND, VERSION = "ids", 1
+KIND, VERSION = "ids", 2
+BLOCK_KEYS = 512
 HASH_ROWS = 64 * 2**10  # strings hashed at a time: bounds the padded copy to 4 MiB of 64-byte ids
+# beyond this share of its blocks, the index is fetched whole
+_WHOLE_SHARE = 1 / 4
 _ARROW_TYPES: dict[IdType, pa.DataType] = {"uint": pa.uint64(), "string": pa.string()}
+
+Keys = npt.NDArray[np.uint64]
 
 
 class IdColumn:
@@ -57,9 +66,13 @@ class IdColumn:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def to_list(self) -> list[DocumentId]:
+        """The ids as Python values."""
+        return cast("list[DocumentId]", self._array.to_pylist())
+
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> list[DocumentId]:
         """The ids of these rows, as Python values."""
-        return cast("list[DocumentId]", self.select(rows).to_arrow().to_pylist())
+        return self.select(rows).to_list()
 
     def select(self, rows: npt.NDArray[np.integer[Any]]) -> IdColumn:
         """The column of these rows, in the order given."""
@@ -101,114 +114,214 @@ class IdColumn:
         return cast("npt.NDArray[np.uint64]", self._array.to_numpy(zero_copy_only=True))
 
 
-class IdIndex:
-    """Which row holds an id: sorted keys with row numbers; ids inside one index are unique.
+class Ids(Protocol):
+    """The ids of a part's rows. Every method is steps and takes at most one round."""
 
-    Cost of a look-up: one binary search per id, and for strings one comparison per id whose hash is found.
-    """
-
-    def __init__(
-        self,
-        id_type: IdType,
-        keys: npt.NDArray[np.uint64],
-        rows: npt.NDArray[np.uint32],
-        strings: IdColumn | None,
-    ) -> None:
-        self.id_type: IdType = id_type
-        self._keys, self._rows, self._strings = keys, rows, strings
-
-    @classmethod
-    def build(cls, ids: IdColumn) -> Self:
-        """The index of a column."""
-        keys = ids.keys()
-        order = np.argsort(keys, kind="stable")
-        return cls(
-            ids.id_type, keys[order], order.astype(np.uint32), ids if ids.id_type == "string" else None
-        )
+    @property
+    def id_type(self) -> IdType:
+        """The type of all of them."""
+        ...
 
     def __len__(self) -> int:
-        """Ids."""
-        return len(self._keys)
+        """Rows."""
+        ...
 
-    @cached_property
-    def ids(self) -> IdColumn:
-        """The ids in row order."""
-        if self._strings is not None:
-            return self._strings
-        values = np.empty(len(self), np.uint64)
-        values[self._rows] = self._keys
-        return IdColumn("uint", pa.array(values))
+    def column(self) -> Steps[IdColumn]:
+        """All ids in row order."""
+        ...
 
-    def encode(self) -> bytes:
-        """The index, ids of strings included, as a file."""
-        sections: dict[str, npt.NDArray[Any]] = {"keys": self._keys, "rows": self._rows}
-        if self._strings is not None:
-            sections["offsets"], sections["data"] = _string_buffers(self._strings.to_arrow())
-        meta = {"kind": KIND, "version": VERSION, "id_type": self.id_type, "rows": len(self)}
-        return blob.encode(sections, meta)
+    def select(self, rows: Ints) -> Steps[IdColumn]:
+        """The ids of these rows, in the order given."""
+        ...
+
+    def rows_of(self, ids: IdColumn) -> Steps[Ints]:
+        """(n,) int64: the last row of each id, -1 where it is absent or of another type."""
+        ...
+
+
+class MemoryIds:
+    """`Ids` of a column in memory, which may hold an id several times. The look-up is made when first asked
+    for."""
+
+    def __init__(self, column: IdColumn) -> None:
+        self._column = column
+        self._sorted: tuple[Keys, npt.NDArray[np.uint32]] | None = None
+
+    @property
+    def id_type(self) -> IdType:
+        """See Ids."""
+        return self._column.id_type
+
+    def __len__(self) -> int:
+        """See Ids."""
+        return len(self._column)
+
+    def column(self) -> Steps[IdColumn]:
+        """See Ids."""
+        return done(self._column)
+
+    def select(self, rows: Ints) -> Steps[IdColumn]:
+        """See Ids."""
+        return done(self._column.select(rows))
+
+    def rows_of(self, ids: IdColumn) -> Steps[Ints]:
+        """See Ids."""
+        if ids.id_type != self.id_type:
+            return done(np.full(len(ids), -1, np.int64))
+        # two threads may both sort; either result is right
+        keys, rows = self._sorted = self._sorted or _sorted(self._column)
+        wanted = ids.keys()
+        places = np.searchsorted(keys, wanted, "right") - 1
+
+        def texts(at: Ints) -> pa.Array:
+            return self._column.select(rows[at]).to_arrow()
+
+        return done(_verified(ids, wanted, places, keys, rows, None if self.id_type == "uint" else texts))
+
+
+class IdFile:
+    """`Ids` in a file `ids`: the ids in row order, and an index of their keys in blocks; ids are unique.
+
+    Sections beside the stored arrays `ids` and, for strings, `sorted` (the ids in key order, so that a
+    look-up sees in its only round whether an id is the one or merely has its hash): keys u8 ascending, rows
+    u4, and eager sample u8, every BLOCK_KEYS-th key. Cost of a look-up: one binary search per id, and for
+    strings one comparison per id whose hash is found.
+    """
+
+    def __init__(self, blob: Blob, id_type: IdType) -> None:
+        n = blob.scalar("rows")
+        self._id_type: IdType = id_type
+        self._blob = blob
+        self._ids = StoredArray(blob, "ids", _ARROW_TYPES[id_type], n, 0)
+        self._texts = StoredArray(blob, "sorted", pa.string(), n, 0) if id_type == "string" else None
+        self._keys: Keys = blob.array("keys", "<u8", n)
+        self._rows: npt.NDArray[np.uint32] = blob.array("rows", "<u4", n)
+        self._sample: Keys = blob.array("sample", "<u8", -(-n // BLOCK_KEYS))
+
+    @staticmethod
+    def build(ids: IdColumn) -> bytes:
+        """The file of a column of distinct ids. Raises ValueError where strings exceed one Arrow array."""
+        keys, rows = _sorted(ids)
+        parts = [arrays.encode("ids", ids.to_arrow())]
+        if ids.id_type == "string":
+            parts.append(arrays.encode("sorted", ids.select(rows).to_arrow()))
+        index: dict[str, npt.NDArray[Any]] = {"sample": keys[::BLOCK_KEYS], "keys": keys, "rows": rows}
+        encoded = arrays.joined(*parts, arrays.Encoded(index, ("sample",)))
+        meta = {"kind": KIND, "version": VERSION, "id_type": ids.id_type, "rows": len(ids)}
+        return blob_format.encode(encoded.sections, meta, arrays.eager_sections(encoded))
 
     @classmethod
-    def open(cls, data: memoryview | bytes, key: str, *, verify: bool = False) -> Self:
-        """The index in a file, without copying.
+    def opened(cls, source: Source, rows_total: int) -> Steps[Self]:
+        """The file in a source; it must hold `rows_total` ids. Raises CorruptObject."""
+        blob = (yield from Blob.opened(source)).expect(KIND, VERSION)
+        if blob.scalar("rows") != rows_total:
+            reason = f"{blob.scalar('rows')} ids where {rows_total} rows are expected"
+            raise CorruptObject(source.key, reason, offset=PREFIX_BYTES)
+        id_type = blob.meta.get("id_type")
+        if id_type not in _ARROW_TYPES:
+            raise CorruptObject(source.key, f"unknown id type {id_type!r}", offset=PREFIX_BYTES)
+        return cls(blob, cast("IdType", id_type))
 
-        `verify` checks every byte: not needed where the file was mapped by its digest. Raises CorruptObject.
-        """
-        file = blob.Blob.open(data, key).expect(KIND, VERSION)
-        if verify:
-            file.verify()
-        n = file.scalar("rows")
-        keys, rows = file.array("keys", "<u8", n), file.array("rows", "<u4", n)
-        id_type = file.meta.get("id_type")
-        if id_type == "uint":
-            return cls("uint", keys, rows, None)
-        if id_type != "string":
-            raise CorruptObject(key, f"unknown id type {id_type!r}", offset=blob.PREFIX_BYTES)
-        offsets, text = file.array("offsets", "<i4", n + 1), file.array("data", "u1", None)
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text)]
-        return cls("string", keys, rows, IdColumn("string", pa.Array.from_buffers(pa.string(), n, buffers)))
+    @property
+    def id_type(self) -> IdType:
+        """See Ids."""
+        return self._id_type
 
-    def rows_of(self, ids: IdColumn) -> npt.NDArray[np.int64]:
-        """(n,) int64: the row of each id, -1 where it is absent."""
-        found = np.full(len(ids), -1, np.int64)
-        if ids.id_type != self.id_type:
-            return found
+    def __len__(self) -> int:
+        """See Ids."""
+        return len(self._keys)
+
+    def column(self) -> Steps[IdColumn]:
+        """See Ids."""
+        return IdColumn(self.id_type, (yield from self._ids.whole()))
+
+    def select(self, rows: Ints) -> Steps[IdColumn]:
+        """See Ids."""
+        return IdColumn(self.id_type, (yield from self._ids.select(rows)))
+
+    def rows_of(self, ids: IdColumn) -> Steps[Ints]:
+        """See Ids."""
+        if ids.id_type != self.id_type or not len(self):
+            return np.full(len(ids), -1, np.int64)
         wanted = ids.keys()
-        place = np.searchsorted(self._keys, wanted)
-        open_ = np.arange(len(ids))
-        # one round unless two strings share a hash
-        while len(open_):
-            inside = place[open_] < len(self._keys)
-            open_ = open_[inside]
-            open_ = open_[self._keys[place[open_]] == wanted[open_]]
-            rows = self._rows[place[open_]].astype(np.int64)
-            same = self._same(ids, open_, rows)
-            found[open_[same]] = rows[same]
-            open_ = open_[~same]
-            place[open_] += 1
-        return found
+        if self._is_index_at_hand():
+            places = np.searchsorted(self._keys, wanted, "right") - 1
+        else:
+            blocks = np.searchsorted(self._sample, wanted, "right") - 1
+            yield from self._blob.want(*self._index_spans(wanted, blocks))
+            places = self._places(wanted, blocks)
+        texts = None if self._texts is None else self._texts.gathered
+        return _verified(ids, wanted, places, self._keys, self._rows, texts)
 
-    def _same(
-        self, ids: IdColumn, queries: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.bool_]:
-        if self._strings is None:
-            return np.ones(len(rows), np.bool_)
-        equal = pc.equal(ids.select(queries).to_arrow(), self._strings.select(rows).to_arrow())
-        return np.asarray(equal.to_numpy(zero_copy_only=False), np.bool_)
+    def _is_index_at_hand(self) -> bool:
+        has, span = self._blob.source.has, self._blob.span
+        is_here = has(*span("keys")) and has(*span("rows"))
+        return is_here and (self._texts is None or self._texts.is_at_hand)
+
+    def _index_spans(self, wanted: Keys, blocks: Ints) -> list[Span]:
+        """The blocks that may hold keys equal to these. blocks: (n,), the last such block of each."""
+        # ids that are their own keys are unique; equal hashes may reach back over a block's beginning
+        firsts = blocks if self._texts is None else np.searchsorted(self._sample, wanted, "left") - 1
+        needed = np.unique(arrays.expanded(np.maximum(firsts, 0), blocks + 1))
+        if len(needed) > _WHOLE_SHARE * len(self._sample):
+            needed = np.arange(len(self._sample))
+        spans: list[Span] = []
+        for start, stop in arrays.runs(needed * BLOCK_KEYS, BLOCK_KEYS, len(self)):
+            spans += [self._blob.span("keys", start, stop), self._blob.span("rows", start, stop)]
+            if self._texts is not None:
+                spans += self._texts.spans_between(start, stop)
+        return spans
+
+    def _places(self, wanted: Keys, blocks: Ints) -> Ints:
+        """Of each key the place of the last that is not greater; -1 where all are."""
+        places = np.full(len(wanted), -1, np.int64)
+        for block in np.unique(blocks[blocks >= 0]).tolist():
+            start = block * BLOCK_KEYS
+            inside = np.flatnonzero(blocks == block)
+            found = np.searchsorted(self._keys[start : start + BLOCK_KEYS], wanted[inside], "right")
+            places[inside] = start + found - 1
+        return places
 
 
-def _string_buffers(array: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
-    """Offsets from 0, (n + 1,) int32, and the bytes they point into, of an Arrow string array."""
-    _, offset_buffer, data_buffer = array.buffers()
-    if offset_buffer is None or not len(array):
-        return np.zeros(len(array) + 1, np.int32), np.empty(0, np.uint8)
-    offsets = np.frombuffer(offset_buffer, np.int32)[array.offset : array.offset + len(array) + 1]
-    data = np.empty(0, np.uint8) if data_buffer is None else np.frombuffer(data_buffer, np.uint8)
-    return offsets - offsets[0], data[offsets[0] : offsets[-1]]
+def _sorted(ids: IdColumn) -> tuple[Keys, npt.NDArray[np.uint32]]:
+    """The keys ascending, and the row of each; equal keys by row."""
+    keys = ids.keys()
+    order = np.argsort(keys, kind="stable")
+    return keys[order], order.astype(np.uint32)
+
+
+def _verified(
+    ids: IdColumn,
+    wanted: Keys,
+    places: Ints,
+    keys: Keys,
+    rows: npt.NDArray[np.uint32],
+    texts: Callable[[Ints], pa.Array] | None,
+) -> Ints:
+    """The row of each id, -1 where it is absent. places: of each the last place whose key is not greater.
+
+    texts gives the strings at places; None where keys are the ids themselves.
+    """
+    found = np.full(len(ids), -1, np.int64)
+    open_ = np.flatnonzero(places >= 0)
+    # one turn unless two strings share a hash
+    while len(open_):
+        open_ = open_[keys[places[open_]] == wanted[open_]]
+        at = places[open_]
+        if texts is None:
+            found[open_] = rows[at]
+            break
+        equal = pc.equal(ids.select(open_).to_arrow(), texts(at)).to_numpy(zero_copy_only=False)
+        found[open_[equal]] = rows[at[equal]]
+        open_ = open_[~equal]
+        places[open_] -= 1
+        open_ = open_[places[open_] >= 0]
+    return found
 
 
 def _hashes(array: pa.Array) -> npt.NDArray[np.uint64]:
     """(n,) uint64: splitmix64 over the 8-byte little-endian words of each string, seeded by its length."""
-    offsets, data = _string_buffers(array)
+    offsets, data = arrays.string_buffers(array)
     lengths = np.diff(offsets).astype(np.int64)
     hashes = np.empty(len(array), np.uint64)
     for start in range(0, len(array), HASH_ROWS):
