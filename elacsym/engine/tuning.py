@@ -65,6 +65,7 @@ class Sample:
 
     due_s: when it is compared with exact search next. queries, wanted, right: what was compared at the
     present effort: how many queries, how many true neighbours they have, how many of these were found.
+    scale_too_low: the last scale at which too few were found; it fades.
     """
 
     namespace: str
@@ -75,6 +76,7 @@ class Sample:
     queries: int = 0
     wanted: int = 0
     right: int = 0
+    scale_too_low: float = 0.0
 
     @property
     def recall(self) -> float:
@@ -114,7 +116,7 @@ class Tuning:
         """Let queries look this hard from now on."""
         self._efforts.pop((inc, attribute), None)
         if scale != _DEFAULT.scale:
-            self._efforts[inc, attribute] = Effort(scale)
+            self._efforts[inc, attribute] = Effort(scale=scale)
             if len(self._efforts) > EFFORTS_MAX:
                 self._efforts.popitem(last=False)
 

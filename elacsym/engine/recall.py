@@ -1,0 +1,230 @@
+"""How many of the true nearest neighbours are found: ordinary queries compared with exact ones.
+
+The queries are a sample of what was asked of this process lately, topped up with stored vectors; these alone
+overestimate recall, because they lie where the index was made for. Rows that tie with the last true neighbour
+count as right.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from elacsym.engine.database import Database
+from elacsym.engine.namespace import Namespace
+from elacsym.engine.tuning import Vector, unobserved
+from elacsym.errors import InvalidRequest
+from elacsym.format.reading import Steps, together
+from elacsym.index.vector import Vectors
+from elacsym.query.ast import Filter, Hit, Query, QueryResult, VectorLeg
+from elacsym.query.columns import Ints
+from elacsym.query.searchable import SearchSnapshot
+from elacsym.store.cache import ObjectMissing
+from elacsym.store.drive import drive
+from elacsym.types import STRONG, VECTOR, Consistency, Metric, Schema
+
+NUM_MAX = 1_000
+TOP_K_MAX = 1_000
+
+# the snapshot that the first look made current is good enough for the queries after it
+_AT_HAND = Consistency("eventual")
+# an answer without attributes: nothing is fetched for it
+_NO_ATTRIBUTES = ("id",)
+
+
+class Queries(Protocol):
+    """What comparing needs of a database."""
+
+    async def query(self, name: str, query: Query) -> QueryResult:
+        """Answer one query."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecallRequest:
+    """What is to be measured: `num` queries of `top_k` rows each by a vector attribute.
+
+    attribute: None is `vector`, or else the first vector attribute. source: `recent` takes stored vectors
+    only where too few queries were asked lately.
+    """
+
+    attribute: str | None = None
+    num: int = 25
+    top_k: int = 10
+    filter: Filter | None = None
+    source: Literal["recent", "stored"] = "recent"
+    include_ground_truth: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One query both ways: the true neighbours, how many rows an ordinary query gave and how many of these
+    are right."""
+
+    vector: Vector
+    exact: tuple[Hit, ...]
+    found: int
+    right: int
+
+    @property
+    def recall(self) -> float:
+        """The share of the true neighbours that was found; 1 where there are none."""
+        return self.right / len(self.exact) if self.exact else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """A measurement. recent, stored: how many of the queries were asked, how many are stored vectors."""
+
+    compared: tuple[Compared, ...]
+    recent: int
+    stored: int
+
+    @property
+    def average(self) -> float:
+        """The mean recall of the queries; 1 where there are none."""
+        return sum(c.recall for c in self.compared) / len(self.compared) if self.compared else 1.0
+
+    @property
+    def average_found(self) -> float:
+        """How many rows an ordinary query gives on average."""
+        return sum(c.found for c in self.compared) / max(1, len(self.compared))
+
+    @property
+    def average_exact(self) -> float:
+        """How many rows an exact query gives on average."""
+        return sum(len(c.exact) for c in self.compared) / max(1, len(self.compared))
+
+
+def count_right(found: Sequence[Hit], exact: Sequence[Hit], *, ascending: bool) -> int:
+    """How many rows of an answer are at least as near as the last of the true neighbours."""
+    if not exact:
+        return 0
+    last = _score(exact[-1])
+    return min(len(exact), sum(_score(h) <= last if ascending else _score(h) >= last for h in found))
+
+
+def _score(hit: Hit) -> float:
+    assert hit.score is not None, "vector queries give scores"
+    return hit.score
+
+
+async def compare(queries: Queries, name: str, query: Query, metric: Metric | None) -> Compared:
+    """The query of one vector leg both ways, whatever its `exact` says. Raises what a query raises."""
+    (leg,) = query.legs
+    assert isinstance(leg, VectorLeg), "one vector leg"
+    with unobserved():
+        # in this order, rows that are written meanwhile cannot look as if they had been missed
+        exact = (await queries.query(name, _variant(query, exact=True))).hits
+        found = (await queries.query(name, _variant(query, exact=False))).hits
+    right = count_right(found, exact, ascending=metric is not Metric.DOT)
+    return Compared(leg.vector, exact, len(found), right)
+
+
+def _variant(query: Query, *, exact: bool) -> Query:
+    return Query(
+        legs=query.legs,
+        filter=query.filter,
+        top_k=query.top_k,
+        consistency=_AT_HAND,
+        exact=exact,
+        include_attributes=query.include_attributes if exact else _NO_ATTRIBUTES,
+    )
+
+
+def vector_query(
+    attribute: str, vector: Vector, top_k: int, filter_: Filter | None = None, *, attributes: bool = False
+) -> Query:
+    """A query by one vector that shows all attributes, or none."""
+    return Query(
+        legs=(VectorLeg(attribute, vector),),
+        filter=filter_,
+        top_k=top_k,
+        include_attributes=None if attributes else _NO_ATTRIBUTES,
+    )
+
+
+async def measure(database: Database, name: str, request: RecallRequest) -> Recall:
+    """Compare ordinary queries with exact search, one after another.
+
+    Costs `num` exact searches. Raises NamespaceNotFound, InvalidRequest where there is no such vector
+    attribute or the filter does not fit, and what queries raise.
+    """
+    services = database.services
+    namespace = await database.namespace(name)
+    with namespace.used():
+        snapshot = await namespace.snapshot(STRONG)
+        attribute = _attribute(snapshot.schema, request.attribute)
+        recent: Sequence[Vector] = ()
+        if request.source == "recent":
+            asked = usable(services.tuning.recent(snapshot.inc, attribute), snapshot.schema, attribute)
+            recent = services.rng.sample(asked, min(len(asked), request.num))
+        stored = await _stored(namespace, snapshot, attribute, request.num - len(recent))
+    compared = [
+        await compare(
+            database,
+            name,
+            vector_query(
+                attribute, vector, request.top_k, request.filter, attributes=request.include_ground_truth
+            ),
+            snapshot.schema.metric,
+        )
+        for vector in [*recent, *stored]
+    ]
+    return Recall(tuple(compared), len(recent), len(stored))
+
+
+def _attribute(schema: Schema, wanted: str | None) -> str:
+    vectors = schema.vectors()
+    if not vectors:
+        raise InvalidRequest("namespace", "it has no vectors whose recall could be measured")
+    if wanted is None:
+        return VECTOR if VECTOR in vectors else next(iter(vectors))
+    if wanted not in vectors:
+        raise InvalidRequest("vector_field", f"{wanted!r} is no vector attribute of the namespace")
+    return wanted
+
+
+def usable(vectors: Sequence[Vector], schema: Schema, attribute: str) -> list[Vector]:
+    """Those of the sampled queries that the namespace takes: of its dimensions, and finite."""
+    dimensions = schema.attributes[attribute].type.dimensions
+    return [v for v in vectors if v.shape == (dimensions,) and bool(np.isfinite(v).all())]
+
+
+async def _stored(namespace: Namespace, snapshot: SearchSnapshot, attribute: str, count: int) -> list[Vector]:
+    """Up to `count` vectors of random live rows."""
+    services = namespace.services
+    if count <= 0:
+        return []
+    try:
+        return await drive(stored_vectors(snapshot, attribute, count, services.rng), services.compute)
+    except ObjectMissing:
+        # the snapshot's files were collected under it
+        snapshot = await namespace.snapshot(STRONG)
+        return await drive(stored_vectors(snapshot, attribute, count, services.rng), services.compute)
+
+
+def stored_vectors(
+    snapshot: SearchSnapshot, attribute: str, count: int, rng: random.Random
+) -> Steps[list[Vector]]:
+    """The vectors of up to `count` random live rows; of fewer where rows have none."""
+    live = [view.rows_live for view in snapshot.parts]
+    total = sum(live)
+    chosen = np.sort(np.array(rng.sample(range(total), min(count, total)), np.int64))
+    starts = np.concatenate([[0], np.cumsum(live)])
+    steps: list[Steps[list[Vector]]] = []
+    for view, start, stop in zip(snapshot.parts, starts, starts[1:], strict=False):
+        places = chosen[(chosen >= start) & (chosen < stop)] - start
+        if len(places):
+            steps.append(_selected(view.part.vectors(attribute), np.flatnonzero(view.alive)[places]))
+    found = yield from together(steps)
+    return [vector for vectors in found for vector in vectors]
+
+
+def _selected(opening: Steps[Vectors], rows: Ints) -> Steps[list[Vector]]:
+    matrix, is_present = yield from (yield from opening).select(rows)
+    return list(np.asarray(matrix[is_present], np.float32))
