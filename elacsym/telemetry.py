@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TextIO, cast
 
 import structlog
@@ -34,6 +35,7 @@ _LATENCY_S = (
     30.0,
     60.0,
 )
+_LONG_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 HTTP_REQUESTS = Counter(
     "elacsym_http_requests", "Requests by route and status", ["method", "route", "status"], registry=REGISTRY
@@ -88,12 +90,17 @@ RETRIES = Counter(
 
 CACHE_REQUESTS = Counter(
     "elacsym_cache_requests",
-    "Cache look-ups by tier (memory, disk) and outcome (hit, miss, corrupt)",
+    "Cache look-ups by tier (structures, memory, disk: units of 8 KiB) and outcome (hit, miss, corrupt)",
     ["tier", "outcome"],
     registry=REGISTRY,
 )
-CACHE_BYTES = Gauge("elacsym_cache_bytes", "Bytes held by tier", ["tier"], registry=REGISTRY)
+CACHE_BYTES = Gauge(
+    "elacsym_cache_bytes", "Bytes held by tier (structures, memory, maps, disk)", ["tier"], registry=REGISTRY
+)
 CACHE_EVICTIONS = Counter("elacsym_cache_evictions", "Evicted entries by tier", ["tier"], registry=REGISTRY)
+CACHE_SHARED = Counter(
+    "elacsym_cache_shared", "Times a reader waited for bytes that another was fetching", registry=REGISTRY
+)
 
 QUERIES = Counter(
     "elacsym_queries", "Queries by kind: vector, text, hybrid, order, aggregate", ["kind"], registry=REGISTRY
@@ -106,7 +113,26 @@ UPKEEP_RUNS = Counter(
     registry=REGISTRY,
 )
 UPKEEP_SECONDS = Histogram(
-    "elacsym_upkeep_seconds", "Background job time", ["job"], buckets=_LATENCY_S, registry=REGISTRY
+    "elacsym_upkeep_seconds", "Background job time", ["job"], buckets=_LONG_S, registry=REGISTRY
+)
+UPKEEP_QUEUED = Gauge(
+    "elacsym_upkeep_queued",
+    "Jobs that wait for their turn, by kind (fold, compact)",
+    ["job"],
+    registry=REGISTRY,
+)
+BUILDS = Counter(
+    "elacsym_builds",
+    "Segments built by kind (fold, merge), place (pool, process) and outcome (done, failed)",
+    ["kind", "place", "outcome"],
+    registry=REGISTRY,
+)
+BUILD_SECONDS = Histogram(
+    "elacsym_build_seconds",
+    "Time of building a segment, without its upload",
+    ["kind", "place"],
+    buckets=_LONG_S,
+    registry=REGISTRY,
 )
 CALIBRATIONS = Counter(
     "elacsym_calibrations",
@@ -133,25 +159,40 @@ WARMINGS = Counter(
 )
 
 
-_reads: ContextVar[list[int] | None] = ContextVar("reads", default=None)
+@dataclass(slots=True)
+class Reads:
+    """What was brought in. store_requests: ranges and whole objects asked of the store; disk_bytes: checked
+    in the cache folder, or in a store that is a folder. Iterates over both sizes in bytes."""
+
+    store_bytes: int = 0
+    store_requests: int = 0
+    disk_bytes: int = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.store_bytes, self.disk_bytes))
+
+
+_reads: ContextVar[Reads | None] = ContextVar("reads", default=None)
 
 
 @contextmanager
-def measured_reads() -> Iterator[list[int]]:
-    """The sizes in bytes of what is brought in from store or disk in the block and the tasks it starts."""
-    sizes: list[int] = []
-    token = _reads.set(sizes)
+def measured_reads() -> Iterator[Reads]:
+    """What is brought in from store or disk in the block and the tasks it starts."""
+    reads = Reads()
+    token = _reads.set(reads)
     try:
-        yield sizes
+        yield reads
     finally:
         _reads.reset(token)
 
 
-def count_read(size_bytes: int) -> None:
+def count_read(*, store_bytes: int = 0, store_requests: int = 0, disk_bytes: int = 0) -> None:
     """Tell whoever measures that bytes were brought in from store or disk."""
-    sizes = _reads.get()
-    if sizes is not None:
-        sizes.append(size_bytes)
+    reads = _reads.get()
+    if reads is not None:
+        reads.store_bytes += store_bytes
+        reads.store_requests += store_requests
+        reads.disk_bytes += disk_bytes
 
 
 def exposition() -> bytes:

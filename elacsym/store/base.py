@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NewType, Protocol
 
+from elacsym.store.ranges import GAP_BYTES_MAX
+
 Etag = NewType("Etag", str)
 
 
@@ -57,10 +59,13 @@ class ObjectStore(Protocol):
         gone."""
         ...
 
-    async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+    async def get_ranges(
+        self, key: str, ranges: Sequence[tuple[int, int]], *, gap_bytes: int = GAP_BYTES_MAX
+    ) -> list[bytes] | None:
         """The byte ranges [start, end) of one object, in order; None where there is no object.
 
-        Ranges less than 256 KiB apart are fetched by one request. A range that passes the end is cut there.
+        Ranges less than gap_bytes apart are fetched by one request, the others side by side. A range that
+        passes the end is cut there.
         """
         ...
 

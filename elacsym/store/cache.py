@@ -1,56 +1,59 @@
-"""ObjectCache: immutable objects through memory and disk; whole ones as verified memory maps.
+"""ObjectCache: immutable objects through memory and disk, within budgets that all namespaces share.
 
-    map(key)                 LocalStore's own file, or a copy in the cache folder, mapped; digest checked
-    first get, get_ranges          small bytes in memory, larger ones in the folder, else one request to the
-    store
+    file(key)     a blob of which any ranges are brought when they are wanted; see blocks
+    map(key)      a whole object, checked against its digest
+    residents     what was made of them
 
-Only keys that are written once and never replaced belong here. Concurrent misses of one entry make one
-request. Bytes from the network or the disk are checked before they are used: `map` against the caller's
-digest, the rest against the digest of what was fetched. A damaged copy is dropped and fetched again; a full
-disk means that objects are served from memory. An entry that is evicted while it is mapped stays readable.
+Only keys that are written once and never replaced belong here. A store that is a folder is mapped in place;
+else blobs are sparse files and other objects copies in the cache folder, or in memory up to 64 KiB and where
+there is no room on disk. Everything from network or disk is checked before it is used, and what is damaged is
+dropped and fetched again. What is evicted while it is in use stays readable; its bytes go with the last user.
 """
 
 from __future__ import annotations
 
 import asyncio
-import mmap
+import resource
+import sys
+import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
+from elacsym.clock import Clock, SystemClock
 from elacsym.compute import Compute
 from elacsym.errors import CorruptObject, Unavailable
 from elacsym.format.digest import blake2b_128
 from elacsym.format.keys import job_of_segment_file
-from elacsym.store.base import Etag, ObjectStore, StoredObject
-from elacsym.store.cache_tiers import CacheFolder, LruBytes, map_file, open_copy
+from elacsym.format.manifest import FileRef
+from elacsym.format.reading import GAP_BYTES
+from elacsym.store.base import ObjectStore
+from elacsym.store.blocks import PIECE_BYTES, BlockFile, ObjectMissing
+from elacsym.store.cache_tiers import CacheFolder, blocks_name, whole_name
+from elacsym.store.mapped import AnonymousMap, Backing, StoreFile, anonymous_copy, map_file
+from elacsym.store.residents import MAPS, MEMORY, Residents, Use
 from elacsym.store.wrapper import StoreWrapper, keeps_files, local_file_of
 from elacsym.telemetry import CACHE_REQUESTS, count_read, get_logger
 
+__all__ = ["SMALL_BYTES_MAX", "CachedStore", "ObjectCache", "ObjectMissing"]
+
 T = TypeVar("T")
 
-SMALL_BYTES_MAX = 64 * 1024  # what the memory tier keeps
+SMALL_BYTES_MAX = 64 * 1024  # of a whole object that memory keeps
 _VERIFIED_MAX = 65_536
-_DROPS_MAX = 65_536
 _FETCHES_MAX = 2  # a body damaged on its way may be whole the second time
+_FILES_OPEN_MAX = 8_192
 _log = get_logger(__name__)
-
-
-class ObjectMissing(Unavailable):
-    """An object that a snapshot refers to is gone: the snapshot was collected and must be rebuilt."""
-
-    code = "object_missing"
-
-    def __init__(self, key: str) -> None:
-        super().__init__(f"object '{key}' is missing")
-        self.key = key
 
 
 class ObjectCache:
     """A cache in front of `store`. `folder` None, or one that cannot be used, means memory only.
 
-    disk_bytes_max, memory_bytes_max: budgets in bytes. `compute` runs hashing and file I/O.
+    disk_bytes_max: budget of the folder. memory_bytes_max: of structures, small objects and files without a
+    place on disk together. `compute` runs checks and file I/O. files_open_max: files held open at once, by
+    default a quarter of the descriptors that the process may have.
     """
 
     def __init__(
@@ -61,14 +64,59 @@ class ObjectCache:
         folder: Path | None = None,
         disk_bytes_max: int = 10 * 2**30,
         memory_bytes_max: int = 256 * 2**20,
+        files_open_max: int | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._store, self._compute = store, compute
-        self._memory: LruBytes[StoredObject] = LruBytes("memory", memory_bytes_max)
-        self._folder = _usable(folder, disk_bytes_max)
+        self._now_s = (clock or SystemClock()).monotonic_s
+        self.residents = Residents(memory_bytes_max, use_of=self._use_of, now_s=self._now_s)
         self._is_local = keeps_files(store)
+        self._folder = None if self._is_local else _usable(folder, disk_bytes_max)
+        self._files: WeakValueDictionary[str, BlockFile] = WeakValueDictionary()
+        self._files_open_max = files_open_max or _files_open_max()
+        self._lock = threading.RLock()
         self._verified: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._drops: OrderedDict[str, int] = OrderedDict()
         self._under_way: dict[str, asyncio.Task[Any]] = {}
+
+    def file(self, key: str, ref: FileRef) -> BlockFile:
+        """The blob `ref` at `key`; the same file for as long as somebody refers to it and it is not evicted.
+
+        No I/O; any thread. Hold it no longer than a query, or in `residents`: what is evicted keeps its place
+        on disk until nobody refers to it.
+        """
+        name = blocks_name(key)
+        with self._lock:
+            file = self._files.get(name)
+            if file is not None and file.ref == ref:
+                file.use.used_s = self._now_s()
+                return file
+            if len(self._files) >= self._files_open_max:
+                self._close_some()
+            use = self._folder.use_of(name) if self._folder is not None else None
+            file = self._files[name] = BlockFile(
+                key,
+                ref,
+                store=self._store,
+                compute=self._compute,
+                open_=lambda: self._backing(key, ref),
+                on_growth=self._note_growth,
+                use=use or Use(self._now_s()),
+                now_s=self._now_s,
+            )
+        # of an evicted file that is still in use: they would keep its bytes on the disk
+        self.residents.drop(key)
+        return file
+
+    async def warm(self, key: str, ref: FileRef) -> None:
+        """Bring the whole blob, piece by piece; no more than a budget can keep.
+
+        Raises ObjectMissing, CorruptObject, StoreUnavailable.
+        """
+        file = self.file(key, ref)
+        for start in range(0, ref.size_bytes, PIECE_BYTES):
+            await file.bring([(start, min(start + PIECE_BYTES, ref.size_bytes))], GAP_BYTES)
+            if not self._keeps(file):
+                return
 
     async def map(self, key: str, size_bytes: int, digest: str) -> memoryview:
         """The whole object of `size_bytes` whose blake2b-128 is `digest`, read-only.
@@ -78,172 +126,200 @@ class ObjectCache:
         """
         if self._is_local:
             return await self._once(f"{key}@{digest}", lambda: self._map_local(key, size_bytes, digest))
-        small = self._from_memory(f"{key}@{digest}") if size_bytes <= SMALL_BYTES_MAX else None
-        if small is not None:
-            return memoryview(small.data)
+        if size_bytes <= SMALL_BYTES_MAX:
+            small: memoryview | None = self.residents.get(_small_name(key, digest), tier=MEMORY)
+            if small is not None:
+                return small
         return await self._once(f"{key}@{digest}", lambda: self._map_remote(key, size_bytes, digest))
 
-    async def get(self, key: str) -> StoredObject | None:
-        """The object, or None; from the cache if it is there."""
-        return await self._entry(key, lambda: self._store.get(key))
-
-    async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
-        """As the store's.
-
-        Each range is an entry of its own, and those that are missing are fetched together.
-        """
-        names = {span: self._range_name(key, span) for span in ranges}
-        parts: dict[tuple[int, int], bytes] = {}
-        for span, name in names.items():
-            found = self._from_memory(name) or await self._from_folder(name)
-            if found is not None:
-                parts[span] = found.data
-        missing = [span for span in names if span not in parts]
-        if missing or not ranges:
-            fetched = await self._once(f"{key}#{missing}", lambda: self._store.get_ranges(key, missing))
-            if fetched is None:
-                return None
-            for span, data in zip(missing, fetched, strict=True):
-                parts[span] = data
-                if data:
-                    await self._keep(names[span], StoredObject(data, Etag("")))
-        return [parts[span] for span in ranges]
-
     def drop(self, key: str) -> None:
-        """Forget an object and its ranges: it was deleted, or its bytes turned out to be damaged."""
-        # ranges are entries that nobody lists: from here on they have other names
-        self._drops[key] = self._drops.pop(key, 0) + 1
-        if len(self._drops) > _DROPS_MAX:  # mostly of deleted objects, which nobody reads again
-            self._drops.popitem(last=False)
-        self._memory.pop(key)
+        """Forget an object: it was deleted, or its bytes turned out to be damaged."""
+        file = self._files.get(blocks_name(key))
+        if file is not None:
+            self._detach(file)
+        self.residents.drop(key, tier=None)
         if self._folder is not None:
-            self._folder.drop(key)
+            for name in (blocks_name(key), whole_name(key)):
+                self._folder.forget(name)
+                self._folder.unlink([name])
 
     async def close(self) -> None:
         """End fetches that are under way; the folder stays for the next process."""
-        for task in list(self._under_way.values()):
+        tasks = list(self._under_way.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
-        self._memory.clear()
+        with self._lock:
+            files = list(self._files.values())
+        for file in files:
+            tasks += file.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.residents.clear()
         if self._folder is not None:
             self._folder.close()
+
+    # blobs
+
+    def _backing(self, key: str, ref: FileRef) -> Backing:
+        """The place of a blob's bytes. Blocks."""
+        if self._is_local:
+            return self._store_file(key, ref.size_bytes)
+        if self._folder is not None:
+            try:
+                return self._folder.sparse(blocks_name(key), ref.size_bytes)
+            except OSError as error:
+                _log.warning("cache file cannot be made", key=key, error=str(error))
+        return AnonymousMap(ref.size_bytes)
+
+    async def _note_growth(self, file: BlockFile) -> None:
+        """Account for what a file holds; unlink what has no room any more."""
+        if not self._keeps(file):
+            file.unlink()
+            return
+        disk_bytes, memory_bytes = file.held_bytes()
+        if memory_bytes:
+            self.residents.put(
+                f"{file.key}#map", file, memory_bytes, tier=MAPS, on_gone=lambda: self._detach(file)
+            )
+        if disk_bytes and self._folder is not None:
+            gone = self._folder.resize(blocks_name(file.key), disk_bytes, file.use)
+            await self._evict(gone)
+
+    async def _evict(self, names: list[str]) -> None:
+        if not names or self._folder is None:
+            return
+        with self._lock:
+            for name in names:
+                if (file := self._files.get(name)) is not None:
+                    self._detach(file)
+            aside = self._folder.put_aside(names)
+        await self._compute.run(self._folder.unlink, aside)
+
+    def _detach(self, file: BlockFile) -> None:
+        """Let go of a file: whoever uses it goes on, the next `file` makes another."""
+        with self._lock:
+            if not self._keeps(file):
+                return
+            del self._files[blocks_name(file.key)]
+            if self._folder is not None:
+                self._folder.forget(blocks_name(file.key))
+            file.unlink()
+        self.residents.drop(file.key)
+        self.residents.drop(file.key, tier=MAPS)
+
+    def _keeps(self, file: BlockFile) -> bool:
+        return self._files.get(blocks_name(file.key)) is file
+
+    def _close_some(self) -> None:
+        """Drop what was made of the files that were looked at longest ago, so that they are closed."""
+        oldest = sorted(self._files.values(), key=lambda file: file.use.used_s)
+        for file in oldest[: max(1, self._files_open_max // 8)]:
+            self.residents.drop(file.key)
+
+    def _use_of(self, name: str) -> Use | None:
+        file = self._files.get(blocks_name(name.partition("#")[0]))
+        return None if file is None else file.use
+
+    # whole objects
 
     async def _map_local(self, key: str, size_bytes: int, digest: str) -> memoryview:
         """Map the store's own file; its digest is computed at the first map in this process."""
         is_verified = (key, digest) in self._verified
 
         def open_file() -> memoryview:
-            try:
-                found = local_file_of(self._store, key)
-                if found is None:
-                    raise ObjectMissing(key)
-                data = map_file(found[0])[: found[1]]
-            except FileNotFoundError as error:
-                raise ObjectMissing(key) from error
-            except OSError as error:
-                raise Unavailable(f"'{key}' cannot be mapped: {error.strerror}") from error
-            if not is_verified or len(data) != size_bytes:
+            data = self._store_file(key, size_bytes).data
+            if not is_verified:
                 _check(key, data, size_bytes, digest)
             return data
 
         data = await self._compute.run(open_file)
-        count_read(len(data))
-        CACHE_REQUESTS.labels("disk", "hit").inc()
+        count_read(disk_bytes=size_bytes)
         self._remember_verified(key, digest)
         return data
 
+    def _store_file(self, key: str, size_bytes: int) -> StoreFile:
+        """The store's own file of an object of this size. Blocks."""
+        try:
+            found = local_file_of(self._store, key)
+            if found is None:
+                raise ObjectMissing(key)
+            if found[1] != size_bytes:
+                _wrong_size(key, found[1], size_bytes)
+            return StoreFile(*found)
+        except FileNotFoundError as error:
+            raise ObjectMissing(key) from error
+        except OSError as error:
+            raise Unavailable(f"'{key}' cannot be mapped: {error.strerror}") from error
+
     async def _map_remote(self, key: str, size_bytes: int, digest: str) -> memoryview:
-        copy = self._folder.find(key) if self._folder is not None else None
-        if copy is not None and self._folder is not None:
-            data = await self._compute.run(open_copy, copy) if copy.digest == digest else None
+        name, is_small = whole_name(key), size_bytes <= SMALL_BYTES_MAX
+        use = self._folder.use_of(name) if self._folder is not None else None
+        if self._folder is not None and use is not None:
+            data = await self._compute.run(self._open_copy, key, size_bytes, digest)
             CACHE_REQUESTS.labels("disk", "corrupt" if data is None else "hit").inc()
             if data is not None:
-                count_read(len(data))
+                use.used_s = self._now_s()
+                count_read(disk_bytes=size_bytes)
                 return data
-            _log.warning("damaged copy dropped", key=key, path=str(copy.path))
-            self._folder.drop(key)
-        elif size_bytes > SMALL_BYTES_MAX:
+            _log.warning("damaged copy dropped", key=key, path=str(self._folder.path(name)))
+            self._folder.forget(name)
+            await self._compute.run(self._folder.unlink, [name])
+        elif not is_small:
             CACHE_REQUESTS.labels("disk", "miss").inc()
-        found = await self._fetch_verified(key, size_bytes, digest)
-        count_read(len(found.data))
-        if size_bytes <= SMALL_BYTES_MAX:
-            self._memory.put(f"{key}@{digest}", found, size_bytes)  # apart from what `get` took unchecked
-            return memoryview(found.data)
-        return await self._kept_mapped(key, found)
+        body = await self._fetch_verified(key, size_bytes, digest)
+        if is_small:
+            self.residents.put(_small_name(key, digest), memoryview(body), size_bytes, tier=MEMORY)
+            return memoryview(body)
+        return await self._kept_mapped(key, body, digest)
 
-    async def _fetch_verified(self, key: str, size_bytes: int, digest: str) -> StoredObject:
+    async def _fetch_verified(self, key: str, size_bytes: int, digest: str) -> bytes:
         for tries_left in reversed(range(_FETCHES_MAX)):
             found = await self._store.get(key)
             if found is None:
                 raise ObjectMissing(key)
+            count_read(store_bytes=len(found.data), store_requests=1)
             try:
                 await self._compute.run(_check, key, found.data, size_bytes, digest)
-                return found
+                return found.data
             except CorruptObject:
                 if not tries_left:
                     raise
         raise AssertionError("unreachable")
 
-    async def _kept_mapped(self, key: str, found: StoredObject) -> memoryview:
-        """A map of a new copy of `found`, or of memory where there is no room on disk."""
-        if self._folder is not None:
-            copy = await self._compute.run(self._folder.write, key, found)
+    async def _kept_mapped(self, key: str, data: bytes, digest: str) -> memoryview:
+        """A map of a new copy of an object, or of memory where there is no room on disk."""
+        folder, name = self._folder, whole_name(key)
+        if (
+            folder is not None
+            and len(data) <= folder.bytes_max
+            and await self._compute.run(folder.write, name, data)
+        ):
+            self._remember_verified(key, digest)
+            copy = await self._compute.run(self._open_copy, key, len(data), digest)
+            now_s = self._now_s()
+            await self._evict(folder.resize(name, len(data), Use(now_s, now_s)))
             if copy is not None:
-                self._folder.keep(key, copy, len(found.data))
-                data = await self._compute.run(open_copy, copy)
-                if data is not None:
-                    return data
-        return await self._compute.run(_anonymous_map, found.data)
+                return copy
+        return await self._compute.run(anonymous_copy, data)
 
-    async def _entry(
-        self, name: str, fetch: Callable[[], Awaitable[StoredObject | None]]
-    ) -> StoredObject | None:
-        found = self._from_memory(name) or await self._from_folder(name)
-        if found is not None:
-            return found
-
-        async def fetch_and_keep() -> StoredObject | None:
-            fetched = await fetch()
-            if fetched is not None:
-                await self._keep(name, fetched)
-            return fetched
-
-        return await self._once(name, fetch_and_keep)
-
-    def _range_name(self, key: str, span: tuple[int, int]) -> str:
-        return f"{key}#{span[0]}-{span[1]}" + (f"#{self._drops[key]}" if key in self._drops else "")
-
-    def _from_memory(self, name: str) -> StoredObject | None:
-        found = self._memory.get(name)
-        CACHE_REQUESTS.labels("memory", "miss" if found is None else "hit").inc()
-        return found
-
-    async def _from_folder(self, name: str) -> StoredObject | None:
-        copy = self._folder.find(name) if self._folder is not None else None
-        if copy is None or self._folder is None:
-            CACHE_REQUESTS.labels("disk", "miss").inc()
+    def _open_copy(self, key: str, size_bytes: int, digest: str) -> memoryview | None:
+        """The bytes of a copy, mapped, or None if they are not those that were written. Blocks."""
+        assert self._folder is not None
+        try:
+            data = map_file(self._folder.path(whole_name(key)))
+        except (OSError, ValueError):  # gone, unreadable, or cut to nothing
             return None
-        data = await self._compute.run(open_copy, copy)
-        if data is None:
-            CACHE_REQUESTS.labels("disk", "corrupt").inc()
-            _log.warning("damaged copy dropped", entry=name, path=str(copy.path))
-            self._folder.drop(name)
+        if len(data) != size_bytes:
             return None
-        CACHE_REQUESTS.labels("disk", "hit").inc()
-        return StoredObject(bytes(data), copy.etag)
-
-    async def _keep(self, name: str, found: StoredObject) -> None:
-        if len(found.data) <= SMALL_BYTES_MAX:
-            self._memory.put(name, found, len(found.data))
-        elif self._folder is not None:
-            copy = await self._compute.run(self._folder.write, name, found)
-            if copy is not None:
-                self._folder.keep(name, copy, len(found.data))
+        if (key, digest) not in self._verified and blake2b_128(data) != digest:
+            return None
+        self._remember_verified(key, digest)
+        return data
 
     def _remember_verified(self, key: str, digest: str) -> None:
-        self._verified[key, digest] = None
-        if len(self._verified) > _VERIFIED_MAX:
-            self._verified.popitem(last=False)
+        with self._lock:
+            self._verified[key, digest] = None
+            if len(self._verified) > _VERIFIED_MAX:
+                self._verified.popitem(last=False)
 
     async def _once(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
         """The result of `work`; whoever asks for `name` meanwhile gets the same one."""
@@ -267,33 +343,16 @@ class ObjectCache:
 
 
 class CachedStore(StoreWrapper):
-    """A store whose reads of immutable keys go through `cache`; everything else passes.
+    """A store whose deletions of cached objects reach `cache`; everything passes."""
 
-    `is_immutable` tells the keys that are never written twice; by default segment files.
-    """
-
-    def __init__(
-        self,
-        inner: ObjectStore,
-        cache: ObjectCache,
-        is_immutable: Callable[[str], bool] = lambda key: job_of_segment_file(key) is not None,
-    ) -> None:
+    def __init__(self, inner: ObjectStore, cache: ObjectCache) -> None:
         super().__init__(inner)
-        self.cache, self._is_immutable = cache, is_immutable
-
-    async def get(self, key: str) -> StoredObject | None:
-        """See ObjectStore."""
-        return await (self.cache.get(key) if self._is_immutable(key) else self.inner.get(key))
-
-    async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
-        """See ObjectStore."""
-        source = self.cache if self._is_immutable(key) else self.inner
-        return await source.get_ranges(key, ranges)
+        self.cache = cache
 
     async def delete(self, key: str) -> None:
         """See ObjectStore."""
         await self.inner.delete(key)
-        if self._is_immutable(key):
+        if job_of_segment_file(key) is not None:
             self.cache.drop(key)
 
     async def close(self) -> None:
@@ -312,16 +371,24 @@ def _usable(folder: Path | None, bytes_max: int) -> CacheFolder | None:
         return None
 
 
+def _files_open_max() -> int:
+    if sys.version_info >= (3, 13):  # maps hold no descriptors
+        return _FILES_OPEN_MAX
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(16, min(_FILES_OPEN_MAX, soft // 4))
+
+
+def _small_name(key: str, digest: str) -> str:
+    return f"{key}#{digest}"
+
+
+def _wrong_size(key: str, found: int, expected: int) -> None:
+    raise CorruptObject(key, f"{found} bytes where the manifest says {expected}", offset=min(found, expected))
+
+
 def _check(key: str, data: bytes | memoryview, size_bytes: int, digest: str) -> None:
     if len(data) != size_bytes:
-        raise CorruptObject(key, f"{len(data)} bytes where the manifest says {size_bytes}")
+        _wrong_size(key, len(data), size_bytes)
     found = blake2b_128(data)
     if found != digest:
         raise CorruptObject(key, f"digest {found} where the manifest says {digest}")
-
-
-def _anonymous_map(data: bytes) -> memoryview:
-    """The bytes in page-aligned memory, as a file's map would be."""
-    region = mmap.mmap(-1, len(data))
-    region[:] = data
-    return memoryview(region).toreadonly()

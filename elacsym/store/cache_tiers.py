@@ -1,196 +1,253 @@
-"""The two tiers of the object cache: bytes in memory, verified copies in a folder. Both LRU by bytes.
+"""The disk tier of the object cache: which files are in the folder, and which have to go.
 
-A copy's file holds the object's bytes and nothing else; its name says what they must be:
+    {blake2b-128 of the key}.blocks     a blob of which some units are there: sparse, of the full size
+    {blake2b-128 of the key}.whole      a copy of a whole object
 
-    {blake2b-128 of the entry's name}.{blake2b-128 of the bytes}.{ETag in hexadecimal}
-
-Copies are not fsynced: after a power loss a torn one fails its digest, is dropped, and is fetched again.
+Names say nothing about content: bytes are checked against the digests of whoever asks. Nothing is fsynced:
+what a power loss tears fails its check and is fetched again. Sizes are those of the allocated blocks.
 """
 
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import re
-import sys
+import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
 
 from elacsym.format.digest import blake2b_128
-from elacsym.store.base import Etag, StoredObject
+from elacsym.store.mapped import SparseFile
+from elacsym.store.residents import Use
 from elacsym.telemetry import CACHE_BYTES, CACHE_EVICTIONS, get_logger
 
-V = TypeVar("V")
-
-_COPY = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})\.((?:[0-9a-f]{2})*)")
-_FILE_NAME_BYTES_MAX = 255
+_NAME = re.compile(r"[0-9a-f]{32}\.(blocks|whole)")
+_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system
+_PROTECTED_SHARE = 0.8
+_CORRELATED_S = 1.0  # uses this soon after a file was brought are those of the query that brought it
+_GHOSTS_MAX = 4_096
 _log = get_logger(__name__)
 
 
-class LruBytes(Generic[V]):
-    """Values by name, the least recently used forgotten first when their sizes exceed `bytes_max`.
+@dataclass(slots=True)
+class Entry:
+    """A file of the tier. seen_s: the last use that was taken into account."""
 
-    `tier` labels the metrics. Not thread-safe: used on the event loop alone.
+    size_bytes: int = 0
+    use: Use = field(default_factory=Use)
+    seen_s: float = float("-inf")
+
+
+class SegmentedLru:
+    """Sizes by name within `bytes_max`; says what has to go. Not thread-safe.
+
+    A segmented LRU (Karedla, Love, Wherry 1994): what comes for the first time is on probation and goes
+    first; what a later query uses again is protected, up to 80 % of the budget, so that a scan over
+    everything does not flush it. A name that was evicted not long ago comes back protected, so that what is
+    used seldom, but again and again, gets a place at last. Uses are noted in `Entry.use` and looked at when
+    room is needed.
     """
 
-    def __init__(self, tier: str, bytes_max: int) -> None:
-        self._tier, self.bytes_max = tier, bytes_max
-        self._values: OrderedDict[str, tuple[V, int]] = OrderedDict()
-        self.bytes = 0
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max, self.bytes = bytes_max, 0
+        self._probation: OrderedDict[str, Entry] = OrderedDict()
+        self._protected: OrderedDict[str, Entry] = OrderedDict()
+        self._protected_bytes = 0
+        self._ghosts: OrderedDict[str, None] = OrderedDict()
 
-    def get(self, name: str) -> V | None:
-        """The value, which becomes the most recently used, or None."""
-        found = self._values.get(name)
-        if found is None:
-            return None
-        self._values.move_to_end(name)
-        return found[0]
+    def get(self, name: str) -> Entry | None:
+        """The entry of a name."""
+        return self._protected.get(name) or self._probation.get(name)
 
-    def put(self, name: str, value: V, size_bytes: int) -> list[V]:
-        """Remember a value; returns those that had to go. One that is larger than everything is not kept."""
-        gone = [old] if (old := self.pop(name)) is not None else []
-        if size_bytes > self.bytes_max:
-            return [*gone, value]
-        self._values[name] = (value, size_bytes)
-        self._add(size_bytes)
-        while self.bytes > self.bytes_max:
-            _, (evicted, evicted_bytes) = self._values.popitem(last=False)
-            self._add(-evicted_bytes)
-            CACHE_EVICTIONS.labels(self._tier).inc()
-            gone.append(evicted)
-        return gone
+    def __len__(self) -> int:
+        return len(self._protected) + len(self._probation)
 
-    def pop(self, name: str) -> V | None:
-        """Forget a value and return it."""
-        found = self._values.pop(name, None)
-        if found is None:
-            return None
-        self._add(-found[1])
-        return found[0]
+    def resize(self, name: str, size_bytes: int, use: Use) -> list[str]:
+        """Note the size of an entry, which comes into being; the names that had to go, maybe this one too."""
+        entry = self.get(name)
+        if entry is None:
+            entry = Entry(use=use)
+            if self._ghosts.pop(name, name) is None:
+                self._protected[name] = entry
+            else:
+                self._probation[name] = entry
+        growth = size_bytes - entry.size_bytes
+        entry.size_bytes = size_bytes
+        self._add(growth, is_protected=name in self._protected)
+        return [*self._shrink(name)] if self.bytes > self.bytes_max else []
+
+    def pop(self, name: str) -> Entry | None:
+        """Forget an entry."""
+        is_protected = name in self._protected
+        entry = (self._protected if is_protected else self._probation).pop(name, None)
+        if entry is not None:
+            self._add(-entry.size_bytes, is_protected=is_protected)
+        return entry
 
     def clear(self) -> None:
-        """Forget everything."""
-        self._add(-self.bytes)
-        self._values.clear()
+        """Forget all entries."""
+        self._add(-self.bytes, is_protected=False)
+        self._protected_bytes = 0
+        self._probation.clear()
+        self._protected.clear()
+        self._ghosts.clear()
 
-    def _add(self, size_bytes: int) -> None:
+    def _shrink(self, newest: str) -> Iterable[str]:
+        if (entry := self.get(newest)) is not None and entry.size_bytes > self.bytes_max:
+            self._evict(newest)
+            yield newest
+        while self.bytes > self.bytes_max:
+            self._demote()
+            name, entry = next(iter(self._probation.items()))
+            if entry.use.used_s > max(entry.seen_s, entry.use.brought_s + _CORRELATED_S):
+                self._promote(name, entry)
+            elif name == newest and len(self._probation) > 1:
+                self._probation.move_to_end(name)
+            else:
+                self._evict(name)
+                yield name
+
+    def _demote(self) -> None:
+        """Keep the protected part within its share, and something on probation.
+
+        A protected entry that was used since goes round once.
+        """
+        share_bytes = int(self.bytes_max * _PROTECTED_SHARE)
+        while self._protected and (self._protected_bytes > share_bytes or not self._probation):
+            name, entry = next(iter(self._protected.items()))
+            if entry.use.used_s > entry.seen_s:
+                entry.seen_s = entry.use.used_s
+                self._protected.move_to_end(name)
+                continue
+            del self._protected[name]
+            self._protected_bytes -= entry.size_bytes
+            self._probation[name] = entry
+
+    def _promote(self, name: str, entry: Entry) -> None:
+        entry.seen_s = entry.use.used_s
+        self._protected[name] = self._probation.pop(name)
+        self._protected_bytes += entry.size_bytes
+
+    def _evict(self, name: str) -> None:
+        self.pop(name)
+        CACHE_EVICTIONS.labels("disk").inc()
+        self._ghosts[name] = None
+        if len(self._ghosts) > _GHOSTS_MAX:
+            self._ghosts.popitem(last=False)
+
+    def _add(self, size_bytes: int, *, is_protected: bool) -> None:
         self.bytes += size_bytes
-        CACHE_BYTES.labels(self._tier).inc(size_bytes)
-
-
-@dataclass(slots=True)
-class Copy:
-    """One file of the folder. `is_verified`: its bytes were seen to have `digest` in this process."""
-
-    path: Path
-    digest: str
-    etag: Etag
-    is_verified: bool = False
+        self._protected_bytes += size_bytes if is_protected else 0
+        CACHE_BYTES.labels("disk").inc(size_bytes)
 
 
 class CacheFolder:
-    """Copies of objects in `folder`, at most `bytes_max` bytes; an earlier process's are used again.
+    """The files in `folder`, at most `bytes_max` bytes; an earlier process's are used again. Thread-safe.
 
-    `find`, `keep` and `drop` only touch the index and unlink; `write` and `open_copy` do the file I/O and
-    belong off the event loop. Unlinking a file that is mapped is safe: the mapping keeps its bytes.
+    Making it reads the folder, and raises OSError. Unlinking a mapped file is safe: the map keeps its bytes.
     """
 
     def __init__(self, folder: Path, bytes_max: int) -> None:
         self._folder = folder
-        self._copies: LruBytes[Copy] = LruBytes("disk", bytes_max)
+        self._lru = SegmentedLru(bytes_max)
+        self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
+        gone = []
         for _, name, size_bytes in sorted(_files(folder)):
-            match = _COPY.fullmatch(name)
-            path = folder / name
-            if match is None:
-                path.unlink(missing_ok=True)  # a temporary file of a process that was killed
-                continue
-            copy = Copy(path, match[2], Etag(bytes.fromhex(match[3]).decode(errors="replace")))
-            self._unlink(self._copies.put(match[1], copy, size_bytes))
+            if _NAME.fullmatch(name) is None:
+                gone.append(name)  # a temporary file of a process that was killed
+            else:
+                gone += self._lru.resize(name, size_bytes, Use())
+        self.unlink(gone)
 
     @property
-    def bytes(self) -> int:
-        """Bytes of all copies."""
-        return self._copies.bytes
+    def held_bytes(self) -> int:
+        """Bytes of all files."""
+        return self._lru.bytes
 
-    def find(self, name: str) -> Copy | None:
-        """The copy of an entry, which becomes the most recently used, or None."""
-        return self._copies.get(_hash(name))
+    @property
+    def bytes_max(self) -> int:
+        """The budget."""
+        return self._lru.bytes_max
 
-    def write(self, name: str, found: StoredObject) -> Copy | None:
-        """Write a copy, or None if it is too large or the disk is full. Blocks."""
-        digest = blake2b_128(found.data)
-        file_name = f"{_hash(name)}.{digest}.{found.etag.encode().hex()}"
-        if len(found.data) > self._copies.bytes_max or len(file_name) > _FILE_NAME_BYTES_MAX:
-            return None
-        path = self._folder / file_name
+    def use_of(self, name: str) -> Use | None:
+        """The use of a file that is there."""
+        with self._lock:
+            entry = self._lru.get(name)
+            return None if entry is None else entry.use
+
+    def resize(self, name: str, size_bytes: int, use: Use) -> list[str]:
+        """Note the size of a file; the names of those that have to go, which the caller removes."""
+        with self._lock:
+            return self._lru.resize(name, size_bytes, use)
+
+    def forget(self, name: str) -> None:
+        """Forget a file, which the caller removes."""
+        with self._lock:
+            self._lru.pop(name)
+
+    def put_aside(self, names: Iterable[str]) -> list[str]:
+        """Rename files, which is quick, so that their names are free; `unlink` these."""
+        aside = []
+        for name in names:
+            unused = f"{os.urandom(8).hex()}.gone"
+            with contextlib.suppress(OSError):
+                (self._folder / name).rename(self._folder / unused)
+                aside.append(unused)
+        return aside
+
+    def unlink(self, names: Iterable[str]) -> None:
+        """Remove files. Blocks."""
+        for name in names:
+            with contextlib.suppress(OSError):
+                (self._folder / name).unlink(missing_ok=True)
+
+    def sparse(self, name: str, size_bytes: int) -> SparseFile:
+        """The sparse file of this name, made if need be. Raises OSError. Blocks."""
+        return SparseFile(self._folder / name, size_bytes)
+
+    def write(self, name: str, data: bytes) -> bool:
+        """Write a whole copy; False if the disk is full. Blocks."""
         temporary = self._folder / f"{os.urandom(8).hex()}.tmp"
         try:
-            temporary.write_bytes(found.data)
-            temporary.replace(path)
+            temporary.write_bytes(data)
+            temporary.replace(self._folder / name)
+            return True
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             _log.warning("cache folder cannot be written", folder=str(self._folder), error=str(error))
-            return None
-        return Copy(path, digest, found.etag, is_verified=True)
+            return False
 
-    def keep(self, name: str, copy: Copy, size_bytes: int) -> None:
-        """Enter a written copy into the index, and remove those that have no room any more."""
-        gone = self._copies.put(_hash(name), copy, size_bytes)
-        # an entry written twice has the same file
-        self._unlink([old for old in gone if old is copy or old.path != copy.path])
-
-    def drop(self, name: str) -> None:
-        """Remove the copy of an entry, if there is one."""
-        copy = self._copies.pop(_hash(name))
-        if copy is not None:
-            self._unlink([copy])
+    def path(self, name: str) -> Path:
+        """Where a file is."""
+        return self._folder / name
 
     def close(self) -> None:
         """Forget the index; the files stay for the next process."""
-        self._copies.clear()
-
-    def _unlink(self, copies: list[Copy]) -> None:
-        for copy in copies:
-            with contextlib.suppress(OSError):
-                copy.path.unlink(missing_ok=True)
+        with self._lock:
+            self._lru.clear()
 
 
-def open_copy(copy: Copy) -> memoryview | None:
-    """The bytes of a copy, mapped, or None if they are not those that were written. Blocks."""
-    try:
-        data = map_file(copy.path)
-    except (OSError, ValueError):  # gone, unreadable, or cut to nothing
-        return None
-    if not copy.is_verified and blake2b_128(data) != copy.digest:
-        return None
-    copy.is_verified = True
-    return data
+def blocks_name(key: str) -> str:
+    """The name of the sparse file of a blob."""
+    return f"{blake2b_128(key.encode())}.blocks"
 
 
-def map_file(path: Path) -> memoryview:
-    """The bytes of a file as a read-only memory map, page-aligned; ValueError for an empty file."""
-    with path.open("rb") as file:
-        if sys.version_info >= (3, 13):  # without a descriptor kept open for every map
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, trackfd=False))
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-
-
-def _hash(name: str) -> str:
-    return blake2b_128(name.encode())
+def whole_name(key: str) -> str:
+    """The name of the copy of a whole object."""
+    return f"{blake2b_128(key.encode())}.whole"
 
 
 def _files(folder: Path) -> list[tuple[int, str, int]]:
-    """(modification time, name, size in bytes) of the regular files in a folder."""
+    """(modification time, name, allocated bytes) of the regular files in a folder."""
     rows = []
     with os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(FileNotFoundError):
                 if entry.is_file(follow_symlinks=False):
                     stat = entry.stat(follow_symlinks=False)
-                    rows.append((stat.st_mtime_ns, entry.name, stat.st_size))
+                    rows.append((stat.st_mtime_ns, entry.name, stat.st_blocks * _BLOCK_BYTES))
     return rows

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from elacsym.errors import StoreUnavailable
 from elacsym.store.base import Etag, ObjectInfo, ObjectStore, StoredObject, Unchanged
+from elacsym.store.ranges import GAP_BYTES_MAX
 from elacsym.store.wrapper import StoreWrapper
 
 T = TypeVar("T")
@@ -91,9 +92,13 @@ class FaultyStore(StoreWrapper):
         found = await self._read("get_if_changed", lambda: self.inner.get_if_changed(key, etag))
         return found if isinstance(found, Unchanged) else self._damaged(found)
 
-    async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+    async def get_ranges(
+        self, key: str, ranges: Sequence[tuple[int, int]], *, gap_bytes: int = GAP_BYTES_MAX
+    ) -> list[bytes] | None:
         """See ObjectStore."""
-        parts = await self._read("get_ranges", lambda: self.inner.get_ranges(key, ranges))
+        parts = await self._read(
+            "get_ranges", lambda: self.inner.get_ranges(key, ranges, gap_bytes=gap_bytes)
+        )
         return None if parts is None else [self._damaged_bytes(part) for part in parts]
 
     async def put_if_absent(self, key: str, data: bytes) -> Etag | None:

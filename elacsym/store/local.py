@@ -41,6 +41,7 @@ from elacsym.store.local_files import (
     sync,
     sync_path,
 )
+from elacsym.store.ranges import GAP_BYTES_MAX
 
 T = TypeVar("T")
 
@@ -90,7 +91,13 @@ class LocalStore:
         """See ObjectStore; an unchanged object costs 40 bytes of reading."""
         return await self._run(key, lambda k: self._get_if_changed(k, etag))
 
-    async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+    async def get_ranges(
+        self,
+        key: str,
+        ranges: Sequence[tuple[int, int]],
+        *,
+        gap_bytes: int = GAP_BYTES_MAX,  # noqa: ARG002 - nothing is sent
+    ) -> list[bytes] | None:
         """See ObjectStore; the parts are not checked against the payload's checksum."""
         return await self._run(key, lambda k: _read_ranges(self._path(k), k, ranges))
 

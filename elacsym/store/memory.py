@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from elacsym.clock import Clock, SystemClock
 from elacsym.store.base import UNCHANGED, Etag, ObjectInfo, StoredObject, Unchanged
+from elacsym.store.ranges import GAP_BYTES_MAX
 
 
 class MemoryStore:
@@ -31,7 +32,13 @@ class MemoryStore:
         found = self.objects.get(key)
         return UNCHANGED if found is not None and found.etag == etag else found
 
-    async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+    async def get_ranges(
+        self,
+        key: str,
+        ranges: Sequence[tuple[int, int]],
+        *,
+        gap_bytes: int = GAP_BYTES_MAX,  # noqa: ARG002 - nothing is sent
+    ) -> list[bytes] | None:
         """See ObjectStore."""
         found = self.objects.get(key)
         return None if found is None else [found.data[start:end] for start, end in ranges]

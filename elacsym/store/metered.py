@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from elacsym.errors import StoreUnavailable
 from elacsym.store.base import Etag, ObjectInfo, ObjectStore, StoredObject, Unchanged
+from elacsym.store.ranges import GAP_BYTES_MAX
 from elacsym.store.wrapper import StoreWrapper
 from elacsym.telemetry import STORE_BYTES, STORE_OPERATIONS, STORE_SECONDS
 
@@ -48,9 +49,12 @@ class MeteredStore(StoreWrapper):
         STORE_BYTES.labels("in").inc(len(found.data) if isinstance(found, StoredObject) else 0)
         return found
 
-    async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+    async def get_ranges(
+        self, key: str, ranges: Sequence[tuple[int, int]], *, gap_bytes: int = GAP_BYTES_MAX
+    ) -> list[bytes] | None:
         """See ObjectStore."""
-        parts = await self._measure("get_ranges", self.inner.get_ranges(key, ranges), missing="missing")
+        request = self.inner.get_ranges(key, ranges, gap_bytes=gap_bytes)
+        parts = await self._measure("get_ranges", request, missing="missing")
         STORE_BYTES.labels("in").inc(sum(map(len, parts or ())))
         return parts
 

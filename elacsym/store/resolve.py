@@ -27,6 +27,7 @@ from typing import TypeVar
 from elacsym.clock import Clock, full_jitter_s
 from elacsym.errors import StoreUnavailable
 from elacsym.store.base import Etag, ObjectInfo, ObjectStore, StoredObject, Unchanged
+from elacsym.store.ranges import GAP_BYTES_MAX
 from elacsym.store.wrapper import StoreWrapper
 from elacsym.telemetry import RETRIES
 
@@ -71,9 +72,13 @@ class ResolvingStore(StoreWrapper):
         """See ObjectStore."""
         return await self._retried("get_if_changed", lambda: self.inner.get_if_changed(key, etag))
 
-    async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+    async def get_ranges(
+        self, key: str, ranges: Sequence[tuple[int, int]], *, gap_bytes: int = GAP_BYTES_MAX
+    ) -> list[bytes] | None:
         """See ObjectStore."""
-        return await self._retried("get_ranges", lambda: self.inner.get_ranges(key, ranges))
+        return await self._retried(
+            "get_ranges", lambda: self.inner.get_ranges(key, ranges, gap_bytes=gap_bytes)
+        )
 
     async def put_if_absent(self, key: str, data: bytes) -> Etag | None:
         """See ObjectStore; an error or refusal is resolved as the module says."""

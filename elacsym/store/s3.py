@@ -32,9 +32,10 @@ from botocore.parsers import ResponseParserError
 
 from elacsym.errors import StoreUnavailable, UnsafeStore
 from elacsym.store.base import UNCHANGED, Etag, ObjectInfo, StoredObject, Unchanged
-from elacsym.store.ranges import coalesce, cut
+from elacsym.store.ranges import GAP_BYTES_MAX, coalesce, cut
 
 _READ_TRIES = 3  # of several ranges of one object that is replaced meanwhile
+_SPANS_AT_ONCE = 32  # of one call, so that it leaves connections to others
 
 # the credentials' source is logged for every client otherwise
 logging.getLogger("aiobotocore.credentials").setLevel(logging.WARNING)
@@ -111,11 +112,19 @@ class S3Store:
         # a store that wants another spelling sends the body; it is unchanged all the same
         return UNCHANGED if isinstance(found, StoredObject) and found.etag == etag else found
 
-    async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+    async def get_ranges(
+        self, key: str, ranges: Sequence[tuple[int, int]], *, gap_bytes: int = GAP_BYTES_MAX
+    ) -> list[bytes] | None:
         """See ObjectStore."""
-        spans = coalesce(ranges) or [(0, 1)]
+        spans = coalesce(ranges, gap_bytes_max=gap_bytes) or [(0, 1)]
+        gate = asyncio.Semaphore(_SPANS_AT_ONCE)
+
+        async def gated(span: tuple[int, int]) -> tuple[str | None, bytes]:
+            async with gate:
+                return await self._get_span(key, span)
+
         for _ in range(_READ_TRIES):
-            found = await asyncio.gather(*(self._get_span(key, span) for span in spans))
+            found = await asyncio.gather(*(gated(span) for span in spans))
             versions = {version for version, _ in found}
             if versions == {None}:
                 return None

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from elacsym.store.base import Etag, ObjectInfo, ObjectStore, StoredObject, Unchanged
+from elacsym.store.ranges import GAP_BYTES_MAX
 
 
 class StoreWrapper:
@@ -22,9 +23,11 @@ class StoreWrapper:
         """See ObjectStore."""
         return await self.inner.get_if_changed(key, etag)
 
-    async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+    async def get_ranges(
+        self, key: str, ranges: Sequence[tuple[int, int]], *, gap_bytes: int = GAP_BYTES_MAX
+    ) -> list[bytes] | None:
         """See ObjectStore."""
-        return await self.inner.get_ranges(key, ranges)
+        return await self.inner.get_ranges(key, ranges, gap_bytes=gap_bytes)
 
     async def put_if_absent(self, key: str, data: bytes) -> Etag | None:
         """See ObjectStore."""
