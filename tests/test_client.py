@@ -280,6 +280,33 @@ async def test_delete_needs_exactly_one_of_ids_and_filter(call):
             await call(Script(), "delete", "docs", **arguments)
 
 
+async def test_a_recall_measurement_is_read_and_only_what_was_given_is_sent(call):
+    answer = {
+        "avg_recall": 0.984,
+        "avg_ann_count": 10.0,
+        "avg_exhaustive_count": 9.5,
+        "queries": {"recent": 20, "stored": 5},
+        "took_ms": 3.0,
+    }
+    script = Script(httpx.Response(200, json=answer), httpx.Response(200, json=answer))
+    found = await call(script, "recall", "docs")
+    assert (found.average, found.found, found.exact, found.recent, found.stored) == (0.984, 10, 9.5, 20, 5)
+    assert found.body == answer
+    condition = {"field": "a", "op": "eq", "value": 1}
+    await call(script, "recall", "docs", num=3, filters=condition, vector_field="v", queries="stored")
+    first, second = (orjson.loads(r.content) for r in script.requests)
+    assert script.requests[0].url.path == "/v1/namespaces/docs/_debug/recall"
+    assert first == {"num": 25, "top_k": 10, "queries": "recent", "include_ground_truth": False}
+    assert second == first | {"num": 3, "filters": condition, "vector_field": "v", "queries": "stored"}
+
+
+async def test_warming_asks_and_waits_for_nothing(call):
+    script = Script(httpx.Response(202, json={"status": "ACCEPTED", "message": "begun"}))
+    assert await call(script, "warm", "docs") is None
+    (request,) = script.requests
+    assert (request.method, request.url.path) == ("GET", "/v1/namespaces/docs/hint_cache_warm")
+
+
 async def test_listing_goes_on_until_there_is_no_cursor(call):
     script = Script(
         httpx.Response(200, json={"namespaces": [{"id": "a"}, {"id": "b"}], "next_cursor": "x"}),

@@ -13,7 +13,7 @@ followed, at most twice, but is given the API key only if `redirect_hosts` names
 """
 
 from elacsym.client.api import DEFAULT_URL, AsyncClient, Client
-from elacsym.client.calls import Answer, Document, NamespacePage, QueryParams, Result, Share, Written
+from elacsym.client.calls import Answer, Document, NamespacePage, QueryParams, Recall, Result, Share, Written
 from elacsym.client.conversation import (
     ApiError,
     MissingError,
@@ -34,6 +34,7 @@ __all__ = [
     "NamespacePage",
     "OverloadedError",
     "QueryParams",
+    "Recall",
     "RejectedError",
     "Result",
     "Share",

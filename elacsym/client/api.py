@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 
 from elacsym.client import calls
-from elacsym.client.calls import Answer, Call, Document, NamespacePage, QueryParams, Result, Written
+from elacsym.client.calls import Answer, Call, Document, NamespacePage, QueryParams, Recall, Result, Written
 from elacsym.client.conversation import Policy, Send, Wait, converse
 from elacsym.clock import system_random
 from elacsym.types import DocumentId
@@ -128,6 +128,26 @@ class Client:
         """Schema, document count, bytes, segments, log tail, owner."""
         return self._run(calls.info(namespace))
 
+    def warm(self, namespace: str) -> None:
+        """Have the server bring what queries of the namespace look at into its cache, in the background."""
+        self._run(calls.warm(namespace))
+
+    def recall(
+        self,
+        namespace: str,
+        *,
+        num: int = 25,
+        top_k: int = 10,
+        filters: Mapping[str, Any] | None = None,
+        vector_field: str | None = None,
+        queries: str = "recent",
+        include_ground_truth: bool = False,
+    ) -> Recall:
+        """Compare `num` vector queries with exact search: ones asked lately, or (`stored`) stored vectors."""
+        return self._run(
+            calls.recall(namespace, num, top_k, filters, vector_field, queries, include_ground_truth)
+        )
+
     def delete_namespace(self, namespace: str) -> None:
         """Delete the namespace with everything in it."""
         self._run(calls.delete_namespace(namespace))
@@ -242,6 +262,26 @@ class AsyncClient:
     async def info(self, namespace: str) -> dict[str, Any]:
         """Schema, document count, bytes, segments, log tail, owner."""
         return await self._run(calls.info(namespace))
+
+    async def warm(self, namespace: str) -> None:
+        """Have the server bring what queries of the namespace look at into its cache, in the background."""
+        await self._run(calls.warm(namespace))
+
+    async def recall(
+        self,
+        namespace: str,
+        *,
+        num: int = 25,
+        top_k: int = 10,
+        filters: Mapping[str, Any] | None = None,
+        vector_field: str | None = None,
+        queries: str = "recent",
+        include_ground_truth: bool = False,
+    ) -> Recall:
+        """Compare `num` vector queries with exact search: ones asked lately, or (`stored`) stored vectors."""
+        return await self._run(
+            calls.recall(namespace, num, top_k, filters, vector_field, queries, include_ground_truth)
+        )
 
     async def delete_namespace(self, namespace: str) -> None:
         """Delete the namespace with everything in it."""

@@ -31,6 +31,7 @@ class QueryParams(TypedDict, total=False):
     """The body of a query, field by field as in the v1 API."""
 
     vector: VectorLike
+    vector_field: str
     vector_weight: float
     metric: str
     full_text: Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -97,6 +98,23 @@ class NamespacePage:
 
     names: tuple[str, ...]
     cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """What vector queries found of their true neighbours.
+
+    average: the mean share found, 0…1. found, exact: rows that an ordinary and an exact query give on
+    average. recent, stored: how many queries were asked of the server lately, and how many are stored
+    vectors. `body` is the whole answer as JSON values.
+    """
+
+    average: float
+    found: float
+    exact: float
+    recent: int
+    stored: int
+    body: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +257,44 @@ def info(namespace: str) -> Call[dict[str, Any]]:
 
 def _nothing(_: Any) -> None:
     return None
+
+
+def warm(namespace: str) -> Call[None]:
+    """`GET …/hint_cache_warm`."""
+    return Call("GET", _path(namespace, "hint_cache_warm"), _nothing)
+
+
+def recall(
+    namespace: str,
+    num: int,
+    top_k: int,
+    filters: Mapping[str, Any] | None,
+    vector_field: str | None,
+    queries: str,
+    include_ground_truth: bool,
+) -> Call[Recall]:
+    """`POST …/_debug/recall`."""
+    body: dict[str, Any] = {
+        "num": num,
+        "top_k": top_k,
+        "queries": queries,
+        "include_ground_truth": include_ground_truth,
+    }
+    body |= {} if filters is None else {"filters": filters}
+    body |= {} if vector_field is None else {"vector_field": vector_field}
+
+    def read(value: dict[str, Any]) -> Recall:
+        counts = value["queries"]
+        return Recall(
+            value["avg_recall"],
+            value["avg_ann_count"],
+            value["avg_exhaustive_count"],
+            counts["recent"],
+            counts["stored"],
+            value,
+        )
+
+    return Call("POST", _path(namespace, "_debug", "recall"), read, _encode(body))
 
 
 def delete_namespace(namespace: str) -> Call[None]:
