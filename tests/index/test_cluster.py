@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from elacsym.index.cluster import ROWS_MIN, cluster_order
+from elacsym.index.cluster import ROWS_MIN, cluster
+from elacsym.types import Metric
 
 
 def blobs(rows: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
@@ -13,23 +14,25 @@ def blobs(rows: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e34])
 def test_rows_of_one_cluster_become_neighbours(scale):
-    matrix, groups = blobs(4_000, scale)
-    order = cluster_order(matrix)
-    assert sorted(order.tolist()) == list(range(4_000))
-    changes = np.count_nonzero(np.diff(groups[order]))
-    assert changes <= 4_000 // 128 < np.count_nonzero(np.diff(groups)) // 10
+    matrix, groups = blobs(9_000, scale)
+    found = cluster(matrix, Metric.L2)
+    assert sorted(found.order.tolist()) == list(range(9_000))
+    for start, stop in zip(found.offsets, found.offsets[1:], strict=False):
+        inside = found.order[start:stop]
+        assert (np.diff(inside) > 0).all()
+        assert len(set(groups[inside].tolist())) == 1
 
 
 def test_the_order_is_the_same_every_time():
     matrix, _ = blobs(2_000, 1.0)
-    assert np.array_equal(cluster_order(matrix), cluster_order(matrix.copy()))
+    assert np.array_equal(cluster(matrix, Metric.L2).order, cluster(matrix.copy(), Metric.L2).order)
 
 
 def test_few_rows_keep_their_order():
     matrix, _ = blobs(ROWS_MIN - 1, 1.0)
-    assert np.array_equal(cluster_order(matrix), np.arange(ROWS_MIN - 1))
+    assert np.array_equal(cluster(matrix, Metric.L2).order, np.arange(ROWS_MIN - 1))
 
 
 def test_equal_and_zero_vectors_are_ordered_too():
-    order = cluster_order(np.zeros((ROWS_MIN, 3), np.float32))
+    order = cluster(np.zeros((ROWS_MIN, 3), np.float32), Metric.L2).order
     assert sorted(order.tolist()) == list(range(ROWS_MIN))

@@ -1,0 +1,237 @@
+"""The definition of distance, and the exact nearest rows of a matrix.
+
+Answers are distances accumulated in float64 (`exact_distances`). What makes them fast never decides: sums in
+the order of BLAS stand where their error bound leaves only one float32, and float32 inner products choose
+the candidates of `nearest` under a bound that holds for any order of summation.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from elacsym.types import Metric
+
+GATHER_BYTES = 2 * 2**20  # what is converted or gathered at a time: about a core's second-level cache
+COSINE_RESOLUTION = 2.0**-48  # above the rounding error of 1 - cos in float64 at the most dimensions allowed
+_ROUND = 2.0**-24  # half a unit in the last place of float32
+_ROUND_WIDE = 2.0**-53  # and of float64
+_SMALLEST = 2.0**-126  # the smallest normal float32: what a product that underflows may lose
+
+# (n, d) float32, float16 or int8, finite, components of a row side by side; rows may be any distance apart
+Matrix = npt.NDArray[Any]
+Query = npt.NDArray[np.float32]
+Norms = npt.NDArray[np.float64]
+Distances = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+
+def exact_distances(matrix: Matrix, norms: Norms, query: Query, metric: Metric) -> Distances:
+    """The one definition of distance.
+
+    matrix: (m, d), see `Matrix`; its values count as they are stored. norms: (m,) float64, their Euclidean
+    norms by `norms_of` (not read for l2). query: (d,) float32, finite. Returns (m,) float32: l2 the sum of
+    squared differences, cosine 1 - a·b / (|a||b|) in [0, 2] and 1 where a vector is zero, dot a·b.
+    Accumulated in float64 by halving, an order that depends on d alone, and rounded once: equal inputs give
+    equal numbers, whatever stands beside them. Cosine distances below 2^-48 are 0, so that a vector is at 0
+    from itself and from its multiples. Distances beyond float32 are infinite.
+
+    Cost: m·d multiply-adds in float64. Any order of summation errs by at most g·Σ|terms|, where
+    g = d·u / (1 - d·u) and u = 2^-53 (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1),
+    so BLAS sums decide wherever both ends of the bound round to one float32; the few other rows are summed as
+    defined.
+    """
+    distances = np.empty(len(matrix), np.float32)
+    wide = query.astype(np.float64)
+    step = max(1, GATHER_BYTES // (8 * len(query)))
+    with np.errstate(over="ignore"):
+        for start in range(0, len(matrix), step):
+            part = slice(start, start + step)
+            distances[part] = _rounded(matrix[part], norms[part], wide, metric)
+    return distances
+
+
+def norms_of(matrix: Matrix) -> Norms:
+    """(m,) float64: the Euclidean norms of the rows, squares summed by halving."""
+    norms = np.empty(len(matrix))
+    step = max(1, GATHER_BYTES // (8 * max(1, matrix.shape[1])))
+    for start in range(0, len(matrix), step):
+        part = matrix[start : start + step].astype(np.float64)
+        part *= part
+        norms[start : start + step] = np.sqrt(_row_sums(part))
+    return norms
+
+
+def _rounded(matrix: Matrix, norms: Norms, query: npt.NDArray[np.float64], metric: Metric) -> Distances:
+    """`exact_distances` of a block. query: (d,) float64."""
+    length = 0.0 if metric is Metric.L2 else float(norms_of(query[None, :])[0])
+    terms = matrix.astype(np.float64)
+    if metric is Metric.L2:
+        terms -= query
+        sums = sizes = np.vecdot(terms, terms)
+    else:
+        sums, sizes = np.vecdot(terms, query), norms * length
+    # both the definition and BLAS err; the rest covers the roundings of the bound itself
+    error = sizes * ((2 * len(query) + 16) * _ROUND_WIDE)
+    low = _of_sums(sums - error, norms, length, metric).astype(np.float32)
+    distances = _of_sums(sums + error, norms, length, metric).astype(np.float32)
+    unsettled = np.flatnonzero(low != distances)
+    if len(unsettled):
+        if metric is Metric.L2:
+            again = terms[unsettled]
+            again *= again
+        else:
+            again = terms[unsettled] * query
+        distances[unsettled] = _of_sums(_row_sums(again), norms[unsettled], length, metric)
+    return distances
+
+
+def _of_sums(
+    sums: npt.NDArray[np.float64], norms: Norms, length: float, metric: Metric
+) -> npt.NDArray[np.float64]:
+    """Distances before rounding, from the sums of products or squares: monotone in each sum."""
+    if metric is Metric.L2:
+        return np.maximum(sums, 0.0)
+    if metric is Metric.DOT:
+        return sums + 0.0  # without negative zeros
+    lengths = norms * length
+    cosine = np.divide(sums, lengths, out=np.zeros(len(sums)), where=lengths > 0)
+    distances: npt.NDArray[np.float64] = np.clip(1.0 - cosine, 0.0, 2.0)
+    distances[distances < COSINE_RESOLUTION] = 0.0
+    return distances
+
+
+def _row_sums(terms: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(m,) sums of (m, d) terms: one half is added to the other until one column is left.
+
+    Only element-wise additions, so that neither m, alignment nor the machine's vector width changes a bit.
+    Additions go to new arrays: in place, numpy would copy halves that it cannot prove apart.
+    """
+    width = terms.shape[1]
+    while width > 1:
+        half = width // 2
+        last = terms[:, width - 1]
+        summed = terms[:, :half] + terms[:, half : 2 * half]
+        if width % 2:
+            summed[:, 0] = (terms[:, 0] + last) + terms[:, half]
+        terms, width = summed, half
+    return terms[:, 0] + 0.0  # a copy, without negative zeros
+
+
+def scans_all(chosen: Rows | None, count: int) -> bool:
+    """Whether `nearest` reads every one of `count` rows rather than the chosen ones alone."""
+    return chosen is None or 4 * len(chosen) > count
+
+
+def nearest(
+    matrix: Matrix, norms: Norms, query: Query, k: int, metric: Metric, chosen: Rows | None
+) -> tuple[Distances, Rows]:
+    """The k nearest rows of a matrix and all that tie with the last of them, exactly, in any order.
+
+    chosen: positions to search, ascending; None: all. Returns `exact_distances` and positions. Cost: one pass
+    of float32 multiply-adds over the matrix or, see `scans_all`, over the chosen rows, in the calling thread;
+    a few passes of one float64 a row; `exact_distances` of the rows that may be among the k by `_bounds`.
+    """
+    assert query.shape == matrix.shape[1:] and k > 0, (query.shape, matrix.shape, k)
+    count = len(matrix) if chosen is None else len(chosen)
+    if count > k:
+        positions = _candidates(matrix, norms, query, k, metric, chosen)
+    else:
+        positions = np.arange(count) if chosen is None else chosen
+    distances = distances_at(matrix, norms, positions, query, metric)
+    if len(positions) > k:
+        keys = -distances if metric is Metric.DOT else distances
+        within = keys <= np.partition(keys, k - 1)[k - 1]
+        distances, positions = distances[within], positions[within]
+    return distances, positions
+
+
+def distances_at(matrix: Matrix, norms: Norms, positions: Rows, query: Query, metric: Metric) -> Distances:
+    """`exact_distances` of some rows, gathered block by block."""
+    distances = np.empty(len(positions), np.float32)
+    step = _gather_rows(matrix)
+    for start in range(0, len(positions), step):
+        part = positions[start : start + step]
+        distances[start : start + step] = exact_distances(matrix[part], norms[part], query, metric)
+    return distances
+
+
+def best_first(distances: Distances, rows: Rows, metric: Metric) -> tuple[Distances, Rows]:
+    """Both in the order of an answer: distances ascending (dot: descending), equal ones by ascending row."""
+    order = np.lexsort((rows, -distances if metric is Metric.DOT else distances))
+    return distances[order], rows[order]
+
+
+def _gather_rows(matrix: Matrix) -> int:
+    return max(1, GATHER_BYTES // (4 * max(1, int(matrix.shape[1]))))
+
+
+def _candidates(
+    matrix: Matrix, norms: Norms, query: Query, k: int, metric: Metric, chosen: Rows | None
+) -> Rows:
+    """Positions that hold every row of the answer."""
+    low, high = _bounds(matrix, norms, query, metric, chosen)
+    with np.errstate(over="ignore"):
+        limit = np.partition(high, k - 1)[k - 1].astype(np.float32)
+        found = np.flatnonzero(low.astype(np.float32) <= limit)
+    return found if chosen is None else chosen[found]
+
+
+def _products(matrix: Matrix, query: Query, chosen: Rows | None) -> npt.NDArray[np.float32]:
+    """(n,) float32 inner products with the chosen rows.
+
+    numpy.vecdot calls BLAS once per row, too short (up to 10,000 dimensions) for OpenBLAS to start threads,
+    and is as fast as memory: a query takes one core and leaves the others to other queries. A matrix-vector
+    product would wake every core to wait for the same memory.
+    """
+    if chosen is not None and scans_all(chosen, len(matrix)):
+        return _products(matrix, query, None)[chosen]
+    if chosen is None and matrix.dtype == np.float32:
+        products: npt.NDArray[np.float32] = np.vecdot(matrix, query)
+        return products
+    count = len(matrix) if chosen is None else len(chosen)
+    products = np.empty(count, np.float32)
+    step = _gather_rows(matrix)
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        rows = matrix[part] if chosen is None else matrix[chosen[part]]
+        np.vecdot(rows.astype(np.float32, copy=False), query, out=products[part])
+    return products
+
+
+def _bounds(
+    matrix: Matrix, norms: Norms, query: Query, metric: Metric, chosen: Rows | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Two bounds around what `exact_distances` rounds to float32 (negated for dot): (n,) float64 each.
+
+    A float32 inner product of d terms errs by at most g·|a||b|, g = d·u / (1 - d·u), u = 2^-24, in any
+    order of summation (Higham, section 3.1), plus what underflow takes: at most three smallest normal numbers
+    a term, divided by `scale`. Four more terms in g cover the float64 roundings of products and cosines;
+    those of squared norms and squared differences stay below 2^-46 of |a|² + |b|² for any dimension allowed.
+    """
+    dimensions = matrix.shape[1]
+    norms = norms if chosen is None else norms[chosen]
+    wide = query.astype(np.float64)
+    norm = float(norms_of(wide[None, :])[0])
+    # a power of two that keeps every partial sum below the largest float32
+    scale = 2.0 ** (-8 - math.frexp(norm)[1])
+    products = _products(matrix, (wide * scale).astype(np.float32), chosen).astype(np.float64) / scale
+    terms = (dimensions + 4) * _ROUND
+    lengths = norms * norm
+    error = lengths * (terms / (1.0 - terms))
+    error += 3 * dimensions * _SMALLEST / scale
+    if metric is Metric.L2:
+        squares = norms * norms + norm * norm
+        middle = squares - 2.0 * products
+        error = 2.0 * error + squares * 2.0**-46
+    elif metric is Metric.DOT:
+        middle = -products
+    else:
+        nonzero = lengths > 0
+        middle = 1.0 - np.divide(products, lengths, out=np.zeros_like(products), where=nonzero)
+        with np.errstate(over="ignore"):
+            error = np.divide(error, lengths, out=np.zeros_like(error), where=nonzero)
+    return middle - error, middle + error

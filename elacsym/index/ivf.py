@@ -1,0 +1,379 @@
+"""The file `vector.<attr>.ivf`: lists of vectors that are near each other, their codes, the vectors.
+
+Sections, see `format/blob.py`; a position numbers the vectors in the order of the lists:
+
+    eager  offsets    (L + 1,) u32: list c has the positions offsets[c] to offsets[c + 1]
+           centroids  (L, width) f4, points of `space`
+           codebook   (M, 16, step) f4, see `codes`
+           reach      (1 + len(RANKS),) f8: `usual` and `spreads` of `probe.Reach`
+           rows       (m,) u32, the row of each position; missing where row and position are the same
+           codes      (m, (M + 1) // 2) u1; not eager where they are large: then fetched list by list
+           records    (m, 8 + padded d components) u1: Euclidean norm f8, the vector as it was written
+
+Below `cluster.ROWS_MIN` vectors there are only records and rows. A record has all that an exact distance
+needs, so that candidates are one round of ranges, and vectors of one list are one range.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from elacsym.errors import CorruptObject
+from elacsym.format import blob
+from elacsym.format.reading import Source, Span, Steps, done
+from elacsym.index.cluster import ROWS_MIN, Clustering, cluster, sampled, spaced
+from elacsym.index.codes import TRAINING_ROWS, ListCodes, Selection, encode, train
+from elacsym.index.distance import (
+    Distances,
+    Matrix,
+    Norms,
+    Query,
+    Rows,
+    best_first,
+    exact_distances,
+    nearest,
+    norms_of,
+    scans_all,
+)
+from elacsym.index.probe import LISTS_ALL, RANKS, Lists, Reach, squared_distances
+from elacsym.index.space import BLOCK_ROWS, Points, Space
+from elacsym.index.vector import Candidates, Effort, Mask, VectorColumn, scan_cost_us
+from elacsym.types import Metric
+
+KIND, VERSION = "vector", 1
+EAGER_CODES_BYTES = 16 * 2**20
+CANDIDATES_GAP_BYTES = 16 * 1024  # between candidates' vectors; they are spread, so gaps are mostly waste
+NORM_BYTES = 8
+SAMPLE_QUERIES = 256
+MASKS_REMEMBERED = 8
+
+
+class _Inside(NamedTuple):
+    """What a mask lets pass. counts: (L,) vectors by list."""
+
+    counts: npt.NDArray[np.int64]
+    matches: int
+    selection: Selection
+
+
+class VectorIndex:
+    """The vectors of an opened file: `vector.Vectors`. Made by `opened`, or by `build` and `opened`."""
+
+    def __init__(self, file: blob.Blob, space: Space, rows_total: int) -> None:
+        self.rows_total, self.dimensions, self.space = rows_total, space.dimensions, space
+        self._file = file
+        self._records = _records(file, space.dimensions)
+        self._width = self._records.shape[1]
+        dtype = np.dtype(file.meta["dtype"])
+        self.matrix: Matrix = self._records[
+            :, NORM_BYTES : NORM_BYTES + dtype.itemsize * space.dimensions
+        ].view(dtype)
+        self.norms: Norms = self._records[:, :NORM_BYTES].view("<f8")[:, 0]
+        self._rows = file.array("rows", "<u4", len(self)) if "rows" in file.sections else None
+        self.has_codes = "codes" in file.sections
+        self._masks: dict[int, tuple[weakref.ref[Mask], _Inside]] = {}
+        self._lock = threading.Lock()
+        if self.has_codes:
+            self._open_codes()
+
+    def _open_codes(self) -> None:
+        file, width = self._file, self.space.width
+        offsets = file.array("offsets", "<u4", None).astype(np.int64)
+        if len(offsets) < 2 or offsets[0] or offsets[-1] != len(self) or (np.diff(offsets) <= 0).any():
+            raise CorruptObject(
+                file.key, "lists do not tile the vectors", offset=file.sections["offsets"].offset
+            )
+        parts = width // self.space.step
+        codebook = file.array("codebook", "<f4", parts, 16, self.space.step)
+        reach = file.array("reach", "<f8", 1 + len(RANKS))
+        self._offsets = offsets
+        self._lists = Lists(
+            file.array("centroids", "<f4", len(offsets) - 1, width),
+            np.diff(offsets),
+            Reach(float(reach[0]), reach[1:]),
+        )
+        self._code_bytes = file.array("codes", "u1", len(self), (parts + 1) // 2)
+        self._codes = ListCodes(codebook, offsets)
+
+    @classmethod
+    def opened(cls, source: Source, rows_total: int) -> Steps[Self]:
+        """The index in a file of a part with so many rows; heads and eager sections are at hand then.
+
+        Raises CorruptObject. Cost: what is computed from rows and lists; codes are taken in when searched.
+        """
+        file = (yield from blob.Blob.opened(source)).expect(KIND, VERSION)
+        if file.scalar("rows_total") != rows_total:
+            raise CorruptObject(file.key, f"of {file.scalar('rows_total')} rows, not {rows_total}", offset=0)
+        return cls(file, _space(file), rows_total)
+
+    def __len__(self) -> int:
+        """Vectors."""
+        return len(self._records)
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory it holds besides the file, once all lists were searched."""
+        if not self.has_codes:
+            return 0
+        return self._codes.resident_bytes + 4 * int(self._offsets.nbytes) + MASKS_REMEMBERED * len(self) // 8
+
+    def scan(self, query: Query, k: int, metric: Metric, mask: Mask | None) -> Steps[tuple[Distances, Rows]]:
+        """See Vectors."""
+        chosen = None if mask is None else np.flatnonzero(self._here(mask))
+        if scans_all(chosen, len(self)):
+            yield from self._file.want_whole("records")
+        else:
+            assert chosen is not None
+            yield from self._want(chosen, CANDIDATES_GAP_BYTES // self._width)
+        distances, positions = nearest(self.matrix, self.norms, query, k, metric, chosen)
+        return best_first(distances, self._rows_of(positions), metric)
+
+    def propose(
+        self, query: Query, depth: int, metric: Metric, mask: Mask | None, effort: Effort
+    ) -> Steps[Candidates]:
+        """See Vectors."""
+        assert self.has_codes and metric is self.space.metric and depth > 0, (metric, depth)
+        inside = None if mask is None else self._inside(mask)
+        counts, matches, selection = (None, len(self), None) if inside is None else inside
+        wanted = min(depth, matches)
+        if not wanted:
+            return Candidates(np.empty(0, np.int64), np.empty(0, np.float32), 0, 0)
+        target = self.space.target(query)
+        lists = self._lists.chosen(target.point, wanted, effort, counts, matches)
+        missing = self._codes.missing(lists)
+        if len(missing):
+            yield from self._file.want(*self._code_spans(missing))
+            self._codes.fill(missing, self._code_bytes)
+        squares, positions = self._codes.search(
+            target.point, lists, wanted, selection if matches < len(self) else None
+        )
+        keys = target.keys(squares)
+        if len(positions) < wanted:
+            rest = self._rest(positions, lists, mask)[: wanted - len(positions)]
+            positions = np.concatenate((positions, rest))
+            keys = np.concatenate((keys, np.full(len(rest), np.inf, np.float32)))
+        codes = len(self) if len(lists) == len(self._lists.all) else int(self._sizes[lists].sum())
+        return Candidates(positions, keys, len(lists), codes)
+
+    def distances(self, positions: Rows, query: Query, metric: Metric) -> Steps[Distances]:
+        """See Vectors."""
+        yield from self._want(positions)
+        records = np.take(self._records, positions, axis=0)
+        item = self.matrix.dtype.itemsize
+        matrix = records[:, NORM_BYTES : NORM_BYTES + item * self.dimensions].view(self.matrix.dtype)
+        return exact_distances(matrix, records[:, :NORM_BYTES].view("<f8")[:, 0], query, metric)
+
+    def rows_at(self, positions: Rows) -> Steps[Rows]:
+        """See Vectors."""
+        return done(self._rows_of(positions))
+
+    def select(self, rows: Rows) -> Steps[tuple[Matrix, Mask]]:
+        """See Vectors."""
+        if self._rows is None:
+            positions = rows
+            present = rows < len(self)
+        else:
+            places = np.full(self.rows_total, -1, np.int64)
+            places[self._rows] = np.arange(len(self))
+            positions = places[rows]
+            present = positions >= 0
+        yield from self._want(positions[present])
+        matrix = np.zeros((len(rows), self.dimensions), self.matrix.dtype)
+        matrix[present] = self.matrix[positions[present]]
+        return matrix, present
+
+    def whole(self) -> Steps[VectorColumn]:
+        """See Vectors. Without a copy where positions are rows."""
+        yield from self._file.want_whole("records")
+        if self._rows is None:
+            rows = None if len(self) == self.rows_total else np.arange(len(self))
+            return VectorColumn(self.matrix, rows, self.rows_total, self.norms)
+        order = np.argsort(self._rows)
+        return VectorColumn(self.matrix[order], self._rows_of(order), self.rows_total, self.norms[order])
+
+    def scan_cost_us(self, matches: int) -> float:
+        """See Vectors."""
+        return scan_cost_us(self.matrix, matches)
+
+    def propose_cost_us(self, share: float) -> float:
+        """See Vectors."""
+        return 150.0 + 0.005 * share * len(self)
+
+    @property
+    def _sizes(self) -> npt.NDArray[np.int64]:
+        return np.diff(self._offsets)
+
+    def _rows_of(self, positions: Rows) -> Rows:
+        return positions if self._rows is None else self._rows[positions].astype(np.int64)
+
+    def _here(self, mask: Mask) -> Mask:
+        """(m,) bool: the mask by position."""
+        return mask[: len(self)] if self._rows is None else mask[self._rows]
+
+    def _inside(self, mask: Mask) -> _Inside:
+        """What a mask lets pass, remembered if it cannot change."""
+        remembered = self._masks.get(id(mask))
+        if remembered is not None and remembered[0]() is mask:
+            return remembered[1]
+        here = self._here(mask)
+        counts = np.add.reduceat(here.view(np.uint8), self._offsets[:-1], dtype=np.int64)
+        inside = _Inside(counts, int(counts.sum()), Selection(here))
+        if not mask.flags.writeable:
+            with self._lock:
+                while len(self._masks) >= MASKS_REMEMBERED:
+                    del self._masks[next(iter(self._masks))]
+                self._masks[id(mask)] = (weakref.ref(mask), inside)
+        return inside
+
+    def _want(self, positions: Rows, gap_rows: int = 0) -> Steps[None]:
+        """Have the records at these positions at hand; runs of them are one span, as are gaps of gap_rows."""
+        if self._file.source.has(*self._file.span("records")) or not len(positions):
+            return
+        places = np.unique(positions)
+        ends = np.flatnonzero(np.diff(places) > gap_rows + 1)
+        first = places[np.concatenate(([0], ends + 1))]
+        last = places[np.concatenate((ends, [len(places) - 1]))]
+        start = self._file.span("records")[0]
+        spans = zip(
+            (start + first * self._width).tolist(), (start + (last + 1) * self._width).tolist(), strict=True
+        )
+        yield from self._file.want(*spans, gap_bytes=CANDIDATES_GAP_BYTES)
+
+    def _code_spans(self, lists: Rows) -> list[Span]:
+        starts, stops = self._offsets[lists].tolist(), self._offsets[lists + 1].tolist()
+        return [self._file.span("codes", start, stop) for start, stop in zip(starts, stops, strict=True)]
+
+    def _rest(self, found: Rows, lists: Rows, mask: Mask | None) -> Rows:
+        """Matching positions of lists without those found: their estimates saturate, so they are far."""
+        is_rest = np.zeros(len(self), np.bool_)
+        for start, stop in zip(self._offsets[lists].tolist(), self._offsets[lists + 1].tolist(), strict=True):
+            is_rest[start:stop] = True
+        is_rest[found] = False
+        return np.flatnonzero(is_rest if mask is None else is_rest & self._here(mask))
+
+
+def build(
+    matrix: Matrix,
+    rows: Rows | None,
+    rows_total: int,
+    metric: Metric,
+    clustering: Clustering | None = None,
+) -> bytes:
+    """The file of a matrix.
+
+    matrix: (m, d), see `Matrix`; may be mapped. rows: (m,) int64 the row of each vector; None: vector i is of
+    row i. clustering: of this matrix by `cluster`; None: it is clustered here. Cost: see `cluster`, and about
+    m·d·32 operations for the codes; memory: the file, twice, and a few blocks.
+    """
+    assert len(matrix) <= rows_total < 2**32, (len(matrix), rows_total)
+    count, dimensions = matrix.shape
+    has_codes = count >= ROWS_MIN
+    if clustering is None or not has_codes:
+        clustering = cluster(matrix, metric)
+    order = clustering.order
+    sections: dict[str, npt.NDArray[Any]] = {}
+    placed = order if rows is None else rows[order]
+    if not np.array_equal(placed, np.arange(count)):
+        sections["rows"] = placed.astype("<u4")
+    eager = {"offsets", "centroids", "codebook", "reach", "rows"}
+    if has_codes:
+        sections |= _coded(matrix, clustering)
+        if sections["codes"].nbytes <= EAGER_CODES_BYTES:
+            eager.add("codes")
+    sections["records"] = _record_array(matrix, order)
+    space = clustering.space
+    meta = {
+        "kind": KIND,
+        "version": VERSION,
+        "rows_total": rows_total,
+        "dimensions": dimensions,
+        "dtype": matrix.dtype.newbyteorder("<").str,
+        "metric": metric.value,
+        "scale": space.scale,
+        "bound": space.bound,
+        "typical": space.typical,
+    }
+    return blob.encode(sections, meta, eager)
+
+
+def _coded(matrix: Matrix, clustering: Clustering) -> dict[str, npt.NDArray[Any]]:
+    """The sections that `propose` reads."""
+    space, order, offsets = clustering.space, clustering.order, clustering.offsets
+    codebook = train(sampled(matrix, space, TRAINING_ROWS), space.step)
+    codes = np.empty((len(matrix), (len(codebook) + 1) // 2), np.uint8)
+    for start in range(0, len(matrix), BLOCK_ROWS):
+        part = slice(start, start + BLOCK_ROWS)
+        codes[part] = encode(codebook, space.points(matrix[order[part]]))
+    reach = _fitted(matrix, clustering, codebook, codes)
+    return {
+        "offsets": offsets.astype("<u4"),
+        "centroids": clustering.centroids,
+        "codebook": codebook,
+        "reach": np.array([reach.usual, *reach.spreads]),
+        "codes": codes,
+    }
+
+
+def _fitted(
+    matrix: Matrix, clustering: Clustering, codebook: npt.NDArray[np.float32], codes: npt.NDArray[np.uint8]
+) -> Reach:
+    """The reach that sampled rows need as queries. Their neighbours are taken by the codes, whose mistakes
+    lie further away: a little more than needed."""
+    order, offsets, centroids = clustering.order, clustering.offsets, clustering.centroids
+    lists = np.arange(len(centroids))
+    if len(lists) <= LISTS_ALL:
+        return Reach(np.inf, np.full(len(RANKS), np.inf))
+    lookup = ListCodes(codebook, offsets)
+    lookup.fill(lists, codes)
+    depth = min(RANKS[-1] + 1, len(matrix))
+    queries = spaced(len(matrix), SAMPLE_QUERIES)
+    neighbours = np.full((len(queries), depth), -1, np.int64)
+    points: list[Points] = []
+    for number, position in enumerate(queries.tolist()):
+        point = clustering.space.target(matrix[order[position]].astype(np.float32)).point
+        _, found = lookup.search(point, lists, depth, None)
+        found = found[found != position]
+        neighbours[number, : len(found)] = np.searchsorted(offsets, found, "right") - 1
+        points.append(point)
+    squares = squared_distances(centroids, np.vecdot(centroids, centroids), np.stack(points))
+    return Reach.fitted(squares, neighbours)
+
+
+def _record_array(matrix: Matrix, order: Rows) -> npt.NDArray[np.uint8]:
+    """(m, bytes) uint8: norm and vector of each position."""
+    count, dimensions = matrix.shape
+    length = dimensions * matrix.dtype.itemsize
+    records = np.zeros((count, NORM_BYTES + -(-length // 8) * 8), np.uint8)
+    norms, vectors = records[:, :NORM_BYTES].view("<f8"), records[:, NORM_BYTES : NORM_BYTES + length]
+    for start in range(0, count, BLOCK_ROWS):
+        part = slice(start, start + BLOCK_ROWS)
+        block = np.ascontiguousarray(matrix[order[part]], matrix.dtype.newbyteorder("<"))
+        norms[part, 0] = norms_of(block)
+        vectors[part] = block.view(np.uint8)
+    return records
+
+
+def _records(file: blob.Blob, dimensions: int) -> npt.NDArray[np.uint8]:
+    """The records as the file has them. Raises CorruptObject."""
+    if file.meta.get("dtype") not in ("<f4", "<f2", "|i1"):
+        raise CorruptObject(file.key, f"vectors of type {file.meta.get('dtype')!r}", offset=0)
+    length = dimensions * np.dtype(file.meta["dtype"]).itemsize
+    records: npt.NDArray[np.uint8] = file.array("records", "u1", None, NORM_BYTES + -(-length // 8) * 8)
+    return records
+
+
+def _space(file: blob.Blob) -> Space:
+    """The space that the file's meta object describes. Raises CorruptObject."""
+    try:
+        return Space(
+            Metric(file.meta["metric"]),
+            file.scalar("dimensions"),
+            *(float(file.meta[name]) for name in ("scale", "bound", "typical")),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptObject(file.key, f"not the meta object of vectors: {error}", offset=0) from error
