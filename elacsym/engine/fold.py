@@ -13,21 +13,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from elacsym.engine import rows as rows_module
+from elacsym.engine.build import BuildPlan
 from elacsym.engine.job import COMMIT_ATTEMPTS, announce, deletes_change, new_job, withdraw, write_segment
 from elacsym.engine.memtable import ChunkView
 from elacsym.engine.namespace import Namespace
-from elacsym.engine.rows import Selection
+from elacsym.engine.rows import RowNumbers, TailInput
 from elacsym.engine.segment import SegmentPart
 from elacsym.engine.view import SegmentState
+from elacsym.format import segment as segment_format
 from elacsym.format.manifest import Intent, Manifest, SegmentRef
+from elacsym.format.reading import Steps
 from elacsym.index.ids import IdColumn
 from elacsym.log import transitions
 from elacsym.log.tail import SlotRecord
 from elacsym.log.transitions import DeletesChange, TransitionRefused
-from elacsym.query.searchable import Needs
-from elacsym.types import Schema
+from elacsym.store.drive import drive
+from elacsym.types import ID, Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ async def fold(namespace: Namespace) -> bool:
     Raises TransitionRefused when another node folded first, StoreUnavailable, CorruptObject; nothing is lost
     then, the tail stays where it is.
     """
-    async with namespace.job():
+    async with namespace.job("fold"):
         await namespace.view.snapshot()
         capture = _captured(namespace)
         if capture is None:
@@ -75,16 +78,19 @@ def _captured(namespace: Namespace) -> _Capture | None:
 
 
 async def _written_segment(namespace: Namespace, job: str, capture: _Capture) -> tuple[SegmentRef, ...]:
-    selections = [
-        Selection(view.part, np.flatnonzero(view.alive)) for view in capture.views if view.alive.any()
-    ]
-    if not selections:
+    inputs = [_input(view) for view in capture.views if view.alive.any()]
+    if not inputs:
         return ()
-    needs = rows_module.needs_of(capture.schema)
-    for selection in selections:
-        await selection.source.prepare(needs)
-    rows = await namespace.services.compute.run(rows_module.gathered, selections, capture.schema)
-    return (await write_segment(namespace, job, rows, level=0),)
+    segment, _ = await write_segment(namespace, job, BuildPlan(capture.schema, inputs), level=0)
+    return (segment,)
+
+
+def _input(view: ChunkView) -> TailInput:
+    chunk = view.part
+    columns = {ID: chunk.id_column.to_arrow(), segment_format.VERSION: pa.array(chunk.versions())}
+    columns |= {segment_format.column_name(name): array for name, array in chunk.arrays.items()}
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+    return TailInput(batch, np.flatnonzero(view.alive))
 
 
 async def _commit(
@@ -127,9 +133,8 @@ async def _deletes(
     changes: dict[str, DeletesChange] = {}
     for state in states:
         part = state.part
-        await part.prepare(Needs())
         dead = await part.dead(state.ref.deletes)
-        newly = await namespace.services.compute.run(_newly_dead, part, capture.touched, dead)
+        newly = await drive(_newly_dead(part, capture.touched, dead), namespace.services.compute)
         if len(newly):
             changes[state.ref.job] = await deletes_change(
                 namespace, job, state.ref, part, dead, newly, suffix=str(attempt)
@@ -137,9 +142,10 @@ async def _deletes(
     return changes
 
 
-def _newly_dead(part: SegmentPart, touched: IdColumn, dead: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+def _newly_dead(part: SegmentPart, touched: IdColumn, dead: npt.NDArray[np.bool_]) -> Steps[RowNumbers]:
     """The rows of `touched` ids that are not in `dead`, (rows,) bool; ascending, each once."""
-    found = part.rows_of(touched)
+    ids = yield from part.ids()
+    found = yield from ids.rows_of(touched)
     is_new = np.zeros(len(dead), np.bool_)
     is_new[found[found >= 0]] = True
     return np.flatnonzero(is_new & ~dead)

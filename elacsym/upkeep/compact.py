@@ -13,15 +13,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from elacsym.engine import rows as rows_module
-from elacsym.engine.job import COMMIT_ATTEMPTS, announce, deletes_change, new_job, withdraw, write_segment
+from elacsym.engine.build import BuildPlan
+from elacsym.engine.job import (
+    COMMIT_ATTEMPTS,
+    announce,
+    deletes_change,
+    new_job,
+    segment_input,
+    withdraw,
+    write_segment,
+)
 from elacsym.engine.namespace import Namespace
-from elacsym.engine.rows import Selection
 from elacsym.engine.segment import SegmentPart
 from elacsym.format.manifest import Intent, Manifest, SegmentRef
 from elacsym.log import transitions
 from elacsym.log.transitions import TransitionRefused
-from elacsym.query.searchable import Needs
 from elacsym.upkeep import policy
 
 
@@ -43,7 +49,7 @@ async def compact(namespace: Namespace, *, force: bool = False) -> bool:
     """
     if not policy.pick(namespace.reader.manifest.segments, force=force):
         return False
-    async with namespace.job():
+    async with namespace.job("compact"):
         await namespace.view.snapshot()
         picked = {ref.job for ref in policy.pick(namespace.reader.manifest.segments, force=force)}
         states = [state for state in namespace.view.segments if state.ref.job in picked]
@@ -72,25 +78,26 @@ async def _merged(
     namespace: Namespace, job: str, sources: list[tuple[SegmentRef, SegmentPart]]
 ) -> tuple[SegmentRef | None, list[_Input]]:
     schema = namespace.view.schema
-    needs = rows_module.needs_of(schema)
-    selections: list[Selection] = []
-    for ref, part in sources:
-        await part.prepare(needs)
-        await part.prepare_versions()
-        selections.append(Selection(part, np.flatnonzero(~await part.dead(ref.deletes))))
-    total = sum(len(selection.rows) for selection in selections)
+    selected = [np.flatnonzero(~await part.dead(ref.deletes)) for ref, part in sources]
+    plan = BuildPlan(
+        schema,
+        [
+            await segment_input(namespace, part, rows, schema)
+            for (_, part), rows in zip(sources, selected, strict=True)
+            if len(rows)
+        ],
+    )
     output: SegmentRef | None = None
-    place = np.empty(total, np.int64)
-    if total:
-        rows = await namespace.services.compute.run(rows_module.gathered, selections, schema)
-        output = await write_segment(namespace, job, rows, level=1 + max(ref.level for ref, _ in sources))
-        place[rows.origin] = np.arange(total)
+    place = np.empty(0, np.int64)
+    if plan.inputs:
+        level = 1 + max(ref.level for ref, _ in sources)
+        output, place = await write_segment(namespace, job, plan, level=level)
     inputs, start = [], 0
-    for (ref, part), selection in zip(sources, selections, strict=True):
+    for (ref, part), rows in zip(sources, selected, strict=True):
         destination = np.full(part.rows, -1, np.int64)
-        destination[selection.rows] = place[start : start + len(selection.rows)]
+        destination[rows] = place[start : start + len(rows)]
         inputs.append(_Input(ref, part, destination))
-        start += len(selection.rows)
+        start += len(rows)
     return output, inputs
 
 
@@ -133,7 +140,6 @@ async def _replayed(
         return (output,)
     # the output is in no manifest yet: it is read back through the cache like any other segment
     part = namespace.view.part(manifest.inc, output)
-    await part.prepare(Needs())
     change = await deletes_change(
         namespace, job, output, part, np.zeros(output.rows, np.bool_), rows, suffix=str(attempt)
     )

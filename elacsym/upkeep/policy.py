@@ -7,6 +7,7 @@ of the LSM literature (Lakshman and Malik 2010), with tiers by powers of FANOUT 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from elacsym.format.manifest import SegmentRef
@@ -14,8 +15,8 @@ from elacsym.format.manifest import SegmentRef
 FANOUT = 4
 ROWS_MIN = 1_024
 ROWS_MAX = 1_000_000
-# a merge holds inputs and output in memory, and a column of strings must stay below 2 GiB uncompressed
-BYTES_MAX = 512 * 2**20
+# of one file: it is uploaded by one request, and a column of strings must stay below 2 GiB
+FILE_BYTES_MAX = 2**30
 DEAD_SHARE_MAX = 0.3
 
 
@@ -38,8 +39,7 @@ def pick(segments: Sequence[SegmentRef], *, force: bool = False) -> tuple[Segmen
     for _, members in sorted(tiers.items()):
         chosen: list[SegmentRef] = []
         for segment in sorted(members, key=lambda s: (s.rows_live, s.job)):
-            rows, size = (sum(s.rows_live for s in chosen), sum(s.size_bytes for s in chosen))
-            if rows + segment.rows_live <= ROWS_MAX and size + segment.size_bytes <= BYTES_MAX:
+            if _fits([*chosen, segment]):
                 chosen.append(segment)
         if len(chosen) >= FANOUT:
             return tuple(chosen)
@@ -47,3 +47,14 @@ def pick(segments: Sequence[SegmentRef], *, force: bool = False) -> tuple[Segmen
         if segment.rows - segment.rows_live > DEAD_SHARE_MAX * segment.rows:
             return (segment,)
     return ()
+
+
+def _fits(segments: Sequence[SegmentRef]) -> bool:
+    """Whether these may become one segment."""
+    if sum(segment.rows_live for segment in segments) > ROWS_MAX:
+        return False
+    size_bytes: Counter[str] = Counter()
+    for segment in segments:
+        live_share = segment.rows_live / max(1, segment.rows)
+        size_bytes.update({file.part: int(file.size_bytes * live_share) for file in segment.files})
+    return max(size_bytes.values(), default=0) <= FILE_BYTES_MAX

@@ -1,7 +1,8 @@
 """The background loop of a process: folds, merges, collects and evicts the namespaces that are open.
 
-One namespace at a time, so that upkeep takes one core at most. A job that fails is counted, logged and tried
-again in a later round; it can lose nothing, because every job commits by one swap of the manifest.
+Folds and merges run beside each other, as many as the builder has processes. A job that fails is counted,
+logged and tried again, later each time; it can lose nothing, because every job commits by one swap of the
+manifest.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from elacsym.errors import ElacsymError, NamespaceNotFound
 from elacsym.format import keys
 from elacsym.log.transitions import TransitionRefused
 from elacsym.telemetry import UPKEEP_RUNS, UPKEEP_SECONDS, get_logger
+from elacsym.upkeep import policy
 from elacsym.upkeep.collect import Collected, Collector
 from elacsym.upkeep.compact import compact
+from elacsym.upkeep.jobs import JobQueue, Kind
 
 _log = get_logger("upkeep")
 T = TypeVar("T")
 
 # a listing costs money: a namespace is looked through this many times per grace period
 _PASSES_PER_GRACE = 4
+_RETRY_S_MAX = 60.0
 
 
 class Upkeep:
@@ -41,6 +45,8 @@ class Upkeep:
         self._dropped: set[str] = set()
         self._dropped_due_s = 0.0
         self._tail_since: dict[str, tuple[int, float]] = {}
+        self._queue = JobQueue(self._services.builder.processes, self._run)
+        self._failed: dict[tuple[Kind, str], tuple[int, float]] = {}  # how often in a row, and not before
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -54,44 +60,81 @@ class Upkeep:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        await self._queue.stop()
 
     async def _loop(self) -> None:
         while True:
             await asyncio.sleep(self._period_s)
             try:
-                await self.run_once()
+                self._offer(self._services.clock.monotonic_s())
+                await self._tidy()
             except Exception:  # noqa: BLE001 - the supervisor of background work
                 # the supervisor outlives whatever a round meets; the round is counted and logged
                 UPKEEP_RUNS.labels(job="round", outcome="failed").inc()
                 _log.exception("upkeep round failed")
 
     async def run_once(self) -> None:
-        """One round over all open namespaces: fold and merge what is due, collect garbage, evict what is
-        idle."""
-        now_s = self._services.clock.monotonic_s()
+        """One round over all open namespaces, to its end: fold and merge what is due, collect garbage, evict
+        what is idle."""
+        self._offer(self._services.clock.monotonic_s())
+        await self._queue.drained()
+        await self._tidy()
+
+    def _offer(self, now_s: float) -> None:
+        """Queue what is due."""
         opened = self._database.opened()
         self._tail_since = {n.name: self._tail_since[n.name] for n in opened if n.name in self._tail_since}
-        self._known &= {namespace.name for namespace in opened}
+        names = {namespace.name for namespace in opened}
+        self._known &= names
+        self._failed = {job: until for job, until in self._failed.items() if job[1] in names}
+        if not self._is_indexer:
+            return
+        for namespace in opened:
+            if namespace.name not in self._known:
+                # what a process before this one left behind is looked for once
+                self._known.add(namespace.name)
+                self._remember_garbage(namespace.name)
+            if namespace.reader.is_open and self._is_fold_due(namespace, now_s):
+                self._offer_job("fold", namespace.name, now_s)
+            self._offer_merge(namespace, now_s)
+
+    def _offer_merge(self, namespace: Namespace, now_s: float) -> None:
+        if namespace.reader.is_open and policy.pick(namespace.reader.manifest.segments):
+            self._offer_job("compact", namespace.name, now_s)
+
+    def _offer_job(self, kind: Kind, name: str, now_s: float) -> None:
+        if now_s >= self._failed.get((kind, name), (0, now_s))[1]:
+            self._queue.offer(kind, name)
+
+    async def _run(self, kind: Kind, name: str) -> None:
+        """Fold or merge, if the namespace is still open."""
+        namespace = next((n for n in self._database.opened() if n.name == name), None)
+        if namespace is None or not namespace.reader.is_open:
+            return
+        opened = namespace
+        done = await self._job(kind, name, lambda: fold(opened) if kind == "fold" else compact(opened))
+        now_s = self._services.clock.monotonic_s()
+        if done is None:
+            times = self._failed.get((kind, name), (0, 0.0))[0]
+            wait_s = min(_RETRY_S_MAX, self._period_s * 2**times)
+            self._failed[kind, name] = (times + 1, now_s + wait_s)
+            return
+        self._failed.pop((kind, name), None)
+        if done:
+            self._remember_garbage(name)
+            # a merge may make another one worth while, and so may a fold
+            self._offer_merge(namespace, now_s)
+
+    def _remember_garbage(self, name: str) -> None:
+        self._due_s.setdefault(name, self._services.clock.monotonic_s() + self._collect_period_s())
+
+    async def _tidy(self) -> None:
+        now_s = self._services.clock.monotonic_s()
         if self._is_indexer:
-            for namespace in opened:
-                await self._maintain(namespace, now_s)
             await self._job("collect", "*", lambda: self._remember_dropped(now_s))
             for name in list(self._due_s):
                 await self._collect(name, now_s)
         self._evict(now_s)
-
-    async def _maintain(self, namespace: Namespace, now_s: float) -> None:
-        # what a process before this one left behind is looked for once
-        has_changed = namespace.name not in self._known
-        if namespace.reader.is_open and self._is_fold_due(namespace, now_s):
-            has_changed = bool(await self._job("fold", namespace.name, lambda: fold(namespace)))
-        while namespace.reader.is_open and await self._job(
-            "compact", namespace.name, lambda: compact(namespace)
-        ):
-            has_changed = True
-        self._known.add(namespace.name)
-        if has_changed:
-            self._due_s.setdefault(namespace.name, now_s + self._collect_period_s())
 
     def _is_fold_due(self, namespace: Namespace, now_s: float) -> bool:
         reader, settings = namespace.reader, self._services.settings
@@ -152,6 +195,8 @@ class Upkeep:
             is_idle = now_s - namespace.used_s >= settings.namespace_idle_s
             # an indexer folds a tail before it forgets the namespace: nobody else would be reminded of it
             is_kept = self._is_indexer and reader.is_open and reader.tail > reader.manifest.applied
+            if self._queue.holds(namespace.name) and reader.is_open:
+                continue  # it would be opened again for the job
             if index < surplus or not reader.is_open or (is_idle and not is_kept):
                 self._database.evict(namespace)
 

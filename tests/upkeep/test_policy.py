@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elacsym.format.manifest import DeletesRef, FileRef, SegmentRef
-from elacsym.upkeep.policy import BYTES_MAX, DEAD_SHARE_MAX, FANOUT, ROWS_MAX, ROWS_MIN, pick
+from elacsym.upkeep.policy import DEAD_SHARE_MAX, FANOUT, FILE_BYTES_MAX, ROWS_MAX, ROWS_MIN, pick
 
 
 def _segment(number, rows, dead=0):
@@ -54,7 +54,25 @@ def test_merging_ends_and_leaves_logarithmically_many_segments(sizes):
     assert 0 < DEAD_SHARE_MAX < 1
 
 
-def test_a_merge_stays_below_what_fits_into_memory():
-    big = FileRef("vector.vector", BYTES_MAX // 3, "")
+def test_no_file_of_a_merge_grows_beyond_one_request():
+    big = FileRef("vector.vector.ivf", FILE_BYTES_MAX // 3, "")
     segments = [SegmentRef(f"j{i}", 100, 0, 0, "0" * 32, (big,)) for i in range(FANOUT)]
     assert pick(segments) == ()
+    parts = [FileRef(f"attr.{i}", FILE_BYTES_MAX // FANOUT, "") for i in range(3)]
+    segments = [SegmentRef(f"j{i}", 100, 0, 0, "0" * 32, tuple(parts)) for i in range(FANOUT)]
+    assert set(pick(segments)) == set(segments)
+
+
+def test_a_steady_stream_of_folds_rewrites_a_row_a_few_times():
+    """64 MiB of log are 40,000 rows of 384 dimensions; a million of them are written three times each."""
+    segments: list[SegmentRef] = []
+    written = 0
+    for number in range(25):
+        segments.append(_segment(number, 40_000))
+        written += 40_000
+        while chosen := pick(segments):
+            rows = sum(s.rows_live for s in chosen)
+            segments = [s for s in segments if s not in chosen] + [_segment(100 + written, rows)]
+            written += rows
+    assert written <= 3 * 1_000_000
+    assert len(segments) <= 6
