@@ -88,6 +88,16 @@ def _seconds(low: float, high: float) -> Parse:
     return parse
 
 
+def _share(value: Any) -> float:
+    try:
+        share = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise ValueError("a share from 0 to 1")
+    return share
+
+
 def _one_of(*allowed: str) -> Parse:
     def parse(value: Any) -> str:
         if not isinstance(value, str) or value.strip().lower() not in allowed:
@@ -229,6 +239,12 @@ class Config:
     shutdown_timeout_s: float = _setting(
         30.0, _seconds(0, 3_600), "time for an orderly stop: half for running requests, half for closing"
     )
+    calibration_cpu_share: float = _setting(
+        0.01,
+        _share,
+        "share of one core for comparing sampled vector queries with exact search, by which the effort of "
+        "searches is set; 0: never",
+    )
     query_concurrency_max: int = _setting(256, _integer(1, 2**20), "queries at once; beyond: 429")
     unindexed_bytes_max: int = _setting(
         256 * 2**20,
@@ -239,6 +255,12 @@ class Config:
     fold_slots: int = _setting(4_096, _integer(1, 2**20), "log entries that start a fold")
     fold_age_s: float = _setting(
         30.0, _seconds(0, 86_400), "age of the oldest unfolded write that starts a fold"
+    )
+    build_processes: int = _setting(
+        lambda: max(1, (os.cpu_count() or 1) // 2),
+        _integer(0, 256),
+        "processes that build large segments in the background; 0 builds them in the server itself",
+        shown="half of the cores",
     )
     gc_grace_s: float = _setting(
         900.0, _seconds(0, 604_800), "time between an object's last reference and its deletion"

@@ -10,6 +10,7 @@ import base64
 import binascii
 import datetime as dt
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -236,8 +237,18 @@ _ARROW = {
 }
 
 
+def vector_type(name: str) -> int:
+    """The dimensions of a vector's type as the API spells it, as in `[384]f16`; 0 for other types."""
+    match = re.fullmatch(r"\[(\d+)\]\w+", name)
+    return 0 if match is None else int(match[1])
+
+
 def arrow_type(name: str) -> pa.DataType:
     """The Arrow type of an attribute type as the API spells it. Raises FileError."""
+    dimensions = vector_type(name)
+    if dimensions:
+        # whatever their elements are stored as, answers give 32-bit floats
+        return pa.list_(pa.float32(), dimensions)
     is_array = name.startswith("array<")
     element = _ARROW.get(name.removeprefix("array<").removesuffix(">") if is_array else name)
     if element is None:

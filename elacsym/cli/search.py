@@ -101,6 +101,9 @@ def query(
     vector: Annotated[
         str | None, typer.Option(help="Vector as a JSON array, or @FILE.", show_default=False)
     ] = None,
+    vector_field: Annotated[
+        str | None, typer.Option(help="Attribute with the vectors; default: vector.", show_default=False)
+    ] = None,
     text_weight: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Share of the text in a hybrid ranking.", show_default=False),
@@ -134,6 +137,8 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Search a namespace by text, vector or both, or list it in the order of attributes."""
+    if vector_field is not None and vector is None:
+        raise typer.BadParameter("there is no --vector to search for", param_hint="--vector-field")
     with connect(url, api_key) as client:
         if request is not None:
             params = _request_argument(request)
@@ -141,6 +146,8 @@ def query(
             params = {"top_k": top_k, "exact": exact, "explain": explain}
             if vector is not None:
                 params["vector"] = _vector_argument(vector)
+                if vector_field is not None:
+                    params["vector_field"] = vector_field
             if text is not None:
                 fields = field or _searchable(client, namespace)
                 params["full_text"] = {"fields": fields, "query": text, "weight": text_weight}

@@ -213,26 +213,31 @@ def export(
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(connect(url, api_key))
         info = client.info(namespace)
+        attributes = {name: a["type"] for name, a in info["schema"]["attributes"].items()}
+        if not vectors:
+            attributes = {name: kind for name, kind in attributes.items() if not files.vector_type(kind)}
         dimensions = info["schema"].get("vector_dim") if vectors else None
-        writer = stack.enter_context(_open_writer(output, info["schema"], dimensions))
+        writer = stack.enter_context(_open_writer(output, attributes, dimensions))
         progress = stack.enter_context(progress_bar())
         task = progress.add_task("exporting", total=info["documents"], documents=0)
         written = 0
-        for page in pages(client, namespace, batch_size, dimensions):
+        numbers = (dimensions or 0) + sum(d for kind in attributes.values() if (d := files.vector_type(kind)))
+        for page in pages(client, namespace, batch_size, numbers):
             writer.write(page)
             written += len(page)
             progress.update(task, advance=len(page), documents=written)
     err.print(f"{written:,} documents of {namespace} written")
 
 
-def pages(client: Client, namespace: str, size: int, dimensions: int | None) -> Iterator[Sequence[Result]]:
-    """All documents in the order of their ids, `size` at a time; with vectors if they have `dimensions`."""
+def pages(client: Client, namespace: str, size: int, numbers: int) -> Iterator[Sequence[Result]]:
+    """All documents in the order of their ids, `size` at a time; with vectors if a document has `numbers` of
+    them."""
     # a float32 takes about 12 characters of JSON
-    size = min(size, max(1, PAGE_BYTES_MAX // (12 * (dimensions or 1))))
+    size = min(size, max(1, PAGE_BYTES_MAX // (12 * max(1, numbers))))
     params: QueryParams = {
         "order_by": [["id", "asc"]],
         "top_k": size,
-        "include_vector": dimensions is not None,
+        "include_vector": numbers > 0,
     }
     while True:
         answer = client.query(namespace, **params)
@@ -247,7 +252,7 @@ def pages(client: Client, namespace: str, size: int, dimensions: int | None) -> 
 
 
 @contextlib.contextmanager
-def _open_writer(output: str, schema: Mapping[str, Any], dimensions: int | None) -> Iterator[Writer]:
+def _open_writer(output: str, attributes: Mapping[str, str], dimensions: int | None) -> Iterator[Writer]:
     if output == "-":
         writer: Writer = JsonLinesWriter(sys.stdout.buffer)
         yield writer
@@ -257,7 +262,6 @@ def _open_writer(output: str, schema: Mapping[str, Any], dimensions: int | None)
     try:
         with contextlib.ExitStack() as stack:
             if path.suffix == ".parquet":
-                attributes = {name: a["type"] for name, a in schema["attributes"].items()}
                 writer = ParquetWriter(partial, attributes, dimensions)
             else:
                 writer = JsonLinesWriter(stack.enter_context(partial.open("wb")))

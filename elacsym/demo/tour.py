@@ -232,10 +232,13 @@ def _plan(plan: dict[str, Any]) -> Text:
     lines = [f"plan: {plan['kind']}, {rows['matched']:,} of {rows['live']:,} rows match the filter"]
     for leg in plan["legs"]:
         terms = f", words {' '.join(leg['terms'])}" if leg.get("terms") else ""
+        ways = dict.fromkeys(part["way"] for part in leg["parts"])
         lines.append(
-            f"  {leg['leg']} by {leg['index']}: {leg['rows_scored']:,} rows scored, "
+            f"  {leg['leg']} by {', '.join(ways) or 'nothing'}: {leg['rows_scored']:,} rows scored, "
             f"{leg['candidates']:,} candidates{terms}"
         )
+    if plan["rounds"]:
+        lines.append(f"  waited {len(plan['rounds'])} times for {plan['bytes_read']:,} bytes")
     if "fusion" in plan:
         fusion = plan["fusion"]
         lines.append(f"  fused by {fusion['method']}, k {fusion['k']:g}, depth {fusion['depth']}")

@@ -16,7 +16,7 @@ from elacsym.engine.database import Database
 from elacsym.engine.namespace import Namespace
 from elacsym.engine.recall import compare, usable, vector_query
 from elacsym.engine.tuning import LEAP_BELOW, Sample, Vector, adjusted_scale, unobserved
-from elacsym.errors import ElacsymError
+from elacsym.errors import ElacsymError, NamespaceNotFound
 from elacsym.telemetry import (
     CALIBRATION_RECALL,
     CALIBRATION_SECONDS,
@@ -99,6 +99,9 @@ class Calibrator:
         began_s = time.perf_counter()
         try:
             outcome = await self._judge(opened[inc], inc, attribute, sample)
+        except NamespaceNotFound:
+            self._tuning.forget(sample.namespace)
+            return True
         except ElacsymError as error:
             outcome = "failed"
             _log.warning(

@@ -7,6 +7,7 @@ count as right.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ TOP_K_MAX = 1_000
 _AT_HAND = Consistency("eventual")
 # an answer without attributes: nothing is fetched for it
 _NO_ATTRIBUTES = ("id",)
+_SPARE, _SPARE_ROWS = 1.5, 8
 
 
 class Queries(Protocol):
@@ -211,20 +213,32 @@ async def _stored(namespace: Namespace, snapshot: SearchSnapshot, attribute: str
 def stored_vectors(
     snapshot: SearchSnapshot, attribute: str, count: int, rng: random.Random
 ) -> Steps[list[Vector]]:
-    """The vectors of up to `count` random live rows; of fewer where rows have none."""
-    live = [view.rows_live for view in snapshot.parts]
-    total = sum(live)
-    chosen = np.sort(np.array(rng.sample(range(total), min(count, total)), np.int64))
+    """The vectors of up to `count` random live rows."""
+    views = [view for view in snapshot.parts if view.rows_live]
+    opened = yield from together([view.part.vectors(attribute) for view in views])
+    live = [view.rows_live for view in views]
+    total, present = sum(live), sum(len(vectors) for vectors in opened)
+    if not present:
+        return []
+    # where rows without a vector are expected, more rows are asked than are needed
+    share = present / sum(view.part.rows for view in views)
+    wanted = count if share == 1 else math.ceil(_SPARE * count / share) + _SPARE_ROWS
+    chosen = np.sort(np.array(rng.sample(range(total), min(wanted, total)), np.int64))
     starts = np.concatenate([[0], np.cumsum(live)])
-    steps: list[Steps[list[Vector]]] = []
-    for view, start, stop in zip(snapshot.parts, starts, starts[1:], strict=False):
-        places = chosen[(chosen >= start) & (chosen < stop)] - start
-        if len(places):
-            steps.append(_selected(view.part.vectors(attribute), np.flatnonzero(view.alive)[places]))
-    found = yield from together(steps)
-    return [vector for vectors in found for vector in vectors]
+    found = yield from together(
+        [
+            _selected(
+                vectors, np.flatnonzero(view.alive)[chosen[(chosen >= start) & (chosen < stop)] - start]
+            )
+            for view, vectors, start, stop in zip(views, opened, starts, starts[1:], strict=False)
+        ]
+    )
+    everything = [vector for vectors in found for vector in vectors]
+    return rng.sample(everything, min(count, len(everything)))
 
 
-def _selected(opening: Steps[Vectors], rows: Ints) -> Steps[list[Vector]]:
-    matrix, is_present = yield from (yield from opening).select(rows)
+def _selected(vectors: Vectors, rows: Ints) -> Steps[list[Vector]]:
+    if not len(rows):
+        return []
+    matrix, is_present = yield from vectors.select(rows)
     return list(np.asarray(matrix[is_present], np.float32))

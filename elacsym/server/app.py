@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from elacsym.compute import Compute, ThreadCompute
 from elacsym.config import Config
-from elacsym.server import operations, v1
+from elacsym.server import operations, v1, v1_recall
 from elacsym.server.boundary import Boundary, not_found
 from elacsym.server.endpoint import Endpoint, Operation
 from elacsym.server.node import open_database as open_node
@@ -26,6 +26,8 @@ ROUTES: dict[str, dict[str, Operation]] = {
     f"{_NAMESPACE}/delete": {"POST": Operation(v1.delete)},
     f"{_NAMESPACE}/documents/get": {"POST": Operation(v1.documents)},
     f"{_NAMESPACE}/documents/{{id:path}}": {"GET": Operation(v1.document)},
+    f"{_NAMESPACE}/hint_cache_warm": {"GET": Operation(v1.warm)},
+    f"{_NAMESPACE}/_debug/recall": {"POST": Operation(v1_recall.recall)},
     _NAMESPACE: {
         "GET": Operation(v1.info),
         "PUT": Operation(v1.create),

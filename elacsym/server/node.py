@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -9,8 +10,11 @@ from pathlib import Path
 from elacsym.clock import SystemClock, system_random
 from elacsym.compute import Compute
 from elacsym.config import Config
+from elacsym.engine.build_process import open_builder
+from elacsym.engine.calibrate import Calibrator
 from elacsym.engine.database import Database
 from elacsym.engine.namespace import EngineSettings, Services
+from elacsym.engine.tuning import Tuning
 from elacsym.log import bucket
 from elacsym.log.settings import LogSettings
 from elacsym.store.base import ObjectStore
@@ -44,18 +48,27 @@ async def open_database(config: Config, compute: Compute) -> AsyncIterator[Datab
             memory_bytes_max=config.cache_memory_bytes,
         )
         stack.push_async_callback(cache.close)
-        settings = engine_settings(config)
+        builder = open_builder(compute, Path(config.cache_path) / "build", processes=config.build_processes)
+        stack.push_async_callback(builder.close)
         services = Services(
             CachedStore(store, cache),
             cache,
             compute,
             SystemClock(),
             system_random(),
-            settings,
+            engine_settings(config),
             config.node_id,
+            builder,
+            Tuning(system_random()),
         )
         database = Database(services)
         stack.push_async_callback(database.close)
+        if config.calibration_cpu_share:
+            calibrator = Calibrator(
+                database, cpu_share=config.calibration_cpu_share, cores=os.cpu_count() or 1
+            )
+            calibrator.start()
+            stack.push_async_callback(calibrator.stop)
         upkeep = Upkeep(database, period_s=config.upkeep_period_s, is_indexer=config.node_type != "query")
         upkeep.start()
         stack.push_async_callback(upkeep.stop)

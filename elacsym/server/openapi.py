@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import elacsym
-from elacsym.server.openapi_schemas import SCHEMAS, STRING, Json, ref
+from elacsym.server.openapi_schemas import SCHEMAS
+from elacsym.server.openapi_shapes import STRING, Json, ref
 
 _REQUEST_HEADERS = [
     {"$ref": "#/components/parameters/RequestId"},
@@ -38,12 +39,13 @@ def _operation(
     body: str | None = None,
     parameters: tuple[Json, ...] = (),
     is_open: bool = False,
+    status: int = 200,
 ) -> Json:
     operation: Json = {
         "operationId": name,
         "summary": summary,
         "parameters": [*parameters, *_REQUEST_HEADERS],
-        "responses": {"200": answer}
+        "responses": {str(status): answer}
         | {str(status): {"$ref": f"#/components/responses/{_ERRORS[status][0]}"} for status in errors},
     }
     if body is not None:
@@ -160,6 +162,26 @@ _PATHS: Json = {
             _answer("the answer from one snapshot", ref("QueryAnswer")),
             (*_READ, *_BODY),
             body="QueryRequest",
+            parameters=(_NAMESPACE,),
+        )
+    },
+    "/v1/namespaces/{ns}/hint_cache_warm": {
+        "get": _operation(
+            "warm",
+            "Bring what queries of a namespace look at into the cache",
+            _answer("accepted: it happens in the background, once at a time", ref("WarmAnswer")),
+            _READ,
+            parameters=(_NAMESPACE,),
+            status=202,
+        )
+    },
+    "/v1/namespaces/{ns}/_debug/recall": {
+        "post": _operation(
+            "recall",
+            "Compare vector queries with exact search",
+            _answer("what the queries found of their true neighbours", ref("RecallAnswer")),
+            (*_READ, *_BODY),
+            body="RecallRequest",
             parameters=(_NAMESPACE,),
         )
     },

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from elacsym.engine import recall
 from elacsym.query.ast import FILTER_DEPTH_MAX, TOP_K_MAX, Op
-from elacsym.server.schema_json import TYPES
-from elacsym.types import DIMENSIONS_MAX, Metric
+from elacsym.server.openapi_plan import PLAN_SCHEMAS
+from elacsym.server.openapi_shapes import BOOLEAN, COUNT, NUMBER, STRING, Json, array, object_of, ref
+from elacsym.server.schema_json import TYPES, VECTOR_TYPE_PATTERN
+from elacsym.types import DIMENSIONS_MAX, VECTOR_SCALARS, Metric
 
-Json = dict[str, Any]
-
-
-def ref(name: str) -> Json:
-    """A reference to one of `SCHEMAS`."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def object_of(properties: Json, required: list[str] | None = None, **more: Any) -> Json:
-    """An object with these fields and no others."""
-    shape: Json = {"type": "object", "properties": properties, "additionalProperties": False}
-    return shape | ({"required": required} if required else {}) | more
-
-
-def array(items: Json, **more: Any) -> Json:
-    """An array of these."""
-    return {"type": "array", "items": items} | more
-
-
-BOOLEAN = {"type": "boolean"}
-STRING = {"type": "string"}
-_NUMBER = {"type": "number"}
-_COUNT = {"type": "integer", "minimum": 0}
 _WEIGHT = {"type": "number", "minimum": 0}
 
 _SCHEMA_SCHEMAS: Json = {
@@ -52,17 +30,38 @@ _SCHEMA_SCHEMAS: Json = {
         "oneOf": [BOOLEAN, ref("FullTextSettings"), object_of({"Simple": BOOLEAN}, ["Simple"])],
         "description": "`true` is the settings' defaults",
     },
+    "AttributeType": {
+        "oneOf": [
+            {"type": "string", "enum": list(TYPES)},
+            {
+                "type": "string",
+                "pattern": f"^{VECTOR_TYPE_PATTERN}$",
+                "description": "a vector beside the namespace's `vector`, of so many elements: 32-bit "
+                "floats, 16-bit floats, or whole numbers from -128 to 127",
+            },
+        ]
+    },
     "AttributeDeclaration": object_of(
         {
-            "type": {"type": "string", "enum": list(TYPES)},
-            "attr_type": {"type": "string", "enum": list(TYPES), "description": "another name of `type`"},
-            "indexed": {"type": "boolean", "default": True, "description": "whether it can be filtered"},
+            "type": ref("AttributeType"),
+            "attr_type": ref("AttributeType") | {"description": "another name of `type`"},
+            "indexed": {
+                "type": "boolean",
+                "default": True,
+                "description": "whether it can be filtered; not for vectors",
+            },
             "full_text": ref("FullText"),
         }
     ),
     "Schema": object_of(
         {
             "vector_dim": {"type": "integer", "minimum": 1, "maximum": DIMENSIONS_MAX},
+            "vector_type": {
+                "type": "string",
+                "enum": list(VECTOR_SCALARS),
+                "default": "f32",
+                "description": "how elements of `vector` are stored; numbers are rounded to it",
+            },
             "vector_metric": {
                 "type": "string",
                 "enum": list(Metric),
@@ -85,7 +84,7 @@ _WRITE_SCHEMAS: Json = {
     },
     "Vector": {
         "oneOf": [
-            array(_NUMBER, minItems=1, maxItems=DIMENSIONS_MAX),
+            array(NUMBER, minItems=1, maxItems=DIMENSIONS_MAX),
             {"type": "string", "contentEncoding": "base64", "description": "little-endian 32-bit floats"},
         ]
     },
@@ -107,9 +106,9 @@ _WRITE_SCHEMAS: Json = {
     },
     "WriteAnswer": object_of(
         {
-            "count": _COUNT
+            "count": COUNT
             | {"description": "documents upserted; ids to delete, there or not; or matches of the filter"},
-            "seq": _COUNT,
+            "seq": COUNT,
             "token": STRING | {"description": "given to a query as its consistency, it sees this write"},
         },
         ["count", "seq", "token"],
@@ -170,13 +169,15 @@ _QUERY_SCHEMAS: Json = {
     "Consistency": {
         "oneOf": [
             {"type": "string", "enum": ["strong", "eventual"]},
-            object_of({"min_seq": _COUNT}, ["min_seq"]),
+            object_of({"min_seq": COUNT}, ["min_seq"]),
             object_of({"token": STRING}, ["token"]),
         ]
     },
     "QueryRequest": object_of(
         {
             "vector": ref("Vector"),
+            "vector_field": STRING
+            | {"default": "vector", "description": "the vector attribute that `vector` is compared with"},
             "vector_weight": _WEIGHT,
             "full_text": {"oneOf": [ref("TextQuery"), array(ref("TextQuery"))]},
             "top_k": {"type": "integer", "minimum": 1, "maximum": TOP_K_MAX, "default": 10},
@@ -196,21 +197,25 @@ _QUERY_SCHEMAS: Json = {
             "include_vector": {"type": "boolean", "default": False},
             "include_attributes": array(STRING, description="empty: all"),
             "consistency": ref("Consistency"),
-            "exact": {"type": "boolean", "default": False},
+            "exact": {
+                "type": "boolean",
+                "default": False,
+                "description": "compare every vector that the filter leaves, whatever indexes there are",
+            },
             "explain": {"type": "boolean", "default": False},
         },
         description="at least one of vector, full_text, order_by and aggregate",
     ),
     "LegShare": object_of(
-        {"leg": STRING, "rank": _COUNT, "score": _NUMBER, "contribution": _NUMBER},
+        {"leg": STRING, "rank": COUNT, "score": NUMBER, "contribution": NUMBER},
         ["leg", "rank", "score", "contribution"],
     ),
     "Row": object_of(
         {
             "id": ref("DocumentId"),
-            "score": _NUMBER | {"description": "distance, BM25 or fused score; absent in attribute orders"},
+            "score": NUMBER | {"description": "distance, BM25 or fused score; absent in attribute orders"},
             "attributes": ref("Attributes"),
-            "vector": array(_NUMBER),
+            "vector": array(NUMBER),
             "cursor": STRING,
             "explain": array(ref("LegShare")),
         },
@@ -222,8 +227,8 @@ _QUERY_SCHEMAS: Json = {
             "took_ms": {"type": "number", "minimum": 0},
             "aggregations": {"type": "object"},
             "groups": array({"type": "object"}),
-            "plan": {"type": "object"},
-            "staleness_ms": _COUNT,
+            "plan": ref("Plan"),
+            "staleness_ms": COUNT,
         },
         ["results", "took_ms"],
     ),
@@ -235,8 +240,42 @@ _QUERY_SCHEMAS: Json = {
         },
         ["ids"],
     ),
+    "RecallRequest": object_of(
+        {
+            "num": {"type": "integer", "minimum": 1, "maximum": recall.NUM_MAX, "default": 25},
+            "top_k": {"type": "integer", "minimum": 1, "maximum": recall.TOP_K_MAX, "default": 10},
+            "filters": ref("Filter"),
+            "vector_field": STRING | {"description": "default: `vector`, else the first vector attribute"},
+            "queries": {
+                "type": "string",
+                "enum": ["recent", "stored"],
+                "default": "recent",
+                "description": "`recent`: a sample of what was asked of this node lately, topped up with "
+                "stored vectors; `stored`: these only, which overestimates recall",
+            },
+            "include_ground_truth": {"type": "boolean", "default": False},
+        }
+    ),
+    "RecallAnswer": object_of(
+        {
+            "avg_recall": {"type": "number", "minimum": 0, "maximum": 1}
+            | {"description": "the share of true neighbours found; rows tied with the last one count"},
+            "avg_ann_count": NUMBER | {"description": "rows that an ordinary query gives"},
+            "avg_exhaustive_count": NUMBER | {"description": "rows that an exact query gives"},
+            "queries": object_of({"recent": COUNT, "stored": COUNT}, ["recent", "stored"]),
+            "took_ms": {"type": "number", "minimum": 0},
+            "ground_truth": array(
+                object_of(
+                    {"query_vector": array(NUMBER), "nearest_neighbors": array(ref("Row"))},
+                    ["query_vector", "nearest_neighbors"],
+                )
+            ),
+        },
+        ["avg_recall", "avg_ann_count", "avg_exhaustive_count", "queries", "took_ms"],
+    ),
+    "WarmAnswer": object_of({"status": STRING, "message": STRING}, ["status", "message"]),
     "StoredDocument": object_of(
-        {"id": ref("DocumentId"), "attributes": ref("Attributes"), "vector": array(_NUMBER)},
+        {"id": ref("DocumentId"), "attributes": ref("Attributes"), "vector": array(NUMBER)},
         ["id", "attributes"],
     ),
     "DocumentsAnswer": object_of(
@@ -256,13 +295,13 @@ _NODE_SCHEMAS: Json = {
         {
             "namespace": STRING,
             "schema": {"type": "object", "description": "as in a create request, defaults spelled out"},
-            "documents": _COUNT,
-            "bytes": _COUNT,
-            "segments": _COUNT,
+            "documents": COUNT,
+            "bytes": COUNT,
+            "segments": COUNT,
             "wal_tail": object_of(
-                {"first_seq": _COUNT, "slots": _COUNT, "bytes": _COUNT}, ["first_seq", "slots", "bytes"]
+                {"first_seq": COUNT, "slots": COUNT, "bytes": COUNT}, ["first_seq", "slots", "bytes"]
             ),
-            "generation": _COUNT,
+            "generation": COUNT,
             "incarnation": STRING,
             "owner": STRING,
         },
@@ -291,5 +330,6 @@ SCHEMAS: Json = {
     **_WRITE_SCHEMAS,
     **_FILTER_SCHEMAS,
     **_QUERY_SCHEMAS,
+    **PLAN_SCHEMAS,
     **_NODE_SCHEMAS,
 }

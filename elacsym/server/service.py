@@ -14,6 +14,7 @@ from elacsym.errors import Unavailable
 from elacsym.format import keys
 from elacsym.server.auth import ApiKeys
 from elacsym.server.limits import ByteBudget, Gate
+from elacsym.server.warming import Warming
 from elacsym.telemetry import get_logger
 
 OpenDatabase = Callable[[Config, Compute], AbstractAsyncContextManager[Database]]
@@ -25,6 +26,8 @@ _PROBE_TIMEOUT_S = 3.0
 _CLOSING_S_MIN = 1.0
 # each is decoded in a process of its own, which holds its body once more, and as Python objects
 _LARGE_BODIES_MAX = 2
+# each is many exact searches, one after another
+_RECALLS_MAX = 2
 
 
 class Service:
@@ -38,6 +41,8 @@ class Service:
         self.budget = ByteBudget(config.body_bytes_in_flight_max)
         self.large_bodies = asyncio.Semaphore(_LARGE_BODIES_MAX)
         self.queries = Gate(config.query_concurrency_max, "queries")
+        self.recalls = Gate(_RECALLS_MAX, "measurements of recall")
+        self.warming = Warming()
         self._database: Database | None = None
         self._ready_until_s = 0.0
 
@@ -60,6 +65,7 @@ class Service:
             limit_s = max(_CLOSING_S_MIN, self.config.shutdown_timeout_s / 2)
             try:
                 async with asyncio.timeout(limit_s):
+                    await self.warming.close()
                     await stack.aclose()
             except TimeoutError:
                 _LOG.warning("the database did not close in time", limit_s=limit_s)

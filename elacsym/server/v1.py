@@ -81,6 +81,16 @@ async def info(exchange: Exchange) -> Answer:
     )
 
 
+async def warm(exchange: Exchange) -> Answer:
+    """`GET /v1/namespaces/{ns}/hint_cache_warm`."""
+    name, service = exchange.namespace, exchange.service
+    # a namespace that is not there is the caller's mistake, everything else is a matter of the background
+    await service.database.info(name)
+    is_new = service.warming.begin(name, service.database.warm)
+    message = "cache warming has begun" if is_new else "cache warming is under way already"
+    return json_answer({"status": "ACCEPTED", "message": message}, 202)
+
+
 async def delete_namespace(exchange: Exchange) -> Answer:
     """`DELETE /v1/namespaces/{ns}`."""
     name = exchange.namespace
@@ -172,7 +182,7 @@ def _dimensions(wanted: Query) -> int:
 
 
 def _query_body(result: QueryResult, wanted: Query, took_ms: float) -> bytes:
-    body: dict[str, Any] = {"results": [_row(hit) for hit in result.hits], "took_ms": took_ms}
+    body: dict[str, Any] = {"results": [row_of(hit) for hit in result.hits], "took_ms": took_ms}
     if result.aggregations is not None:
         body["aggregations"] = result.aggregations
     if result.groups is not None:
@@ -184,7 +194,8 @@ def _query_body(result: QueryResult, wanted: Query, took_ms: float) -> bytes:
     return codec.dumps(body)
 
 
-def _row(hit: Hit) -> dict[str, Any]:
+def row_of(hit: Hit) -> dict[str, Any]:
+    """A hit as answers show it."""
     row: dict[str, Any] = {"id": hit.id}
     if hit.score is not None:
         # scores are 32-bit floats: they print with as many digits as identify them

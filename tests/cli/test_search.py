@@ -46,6 +46,38 @@ def test_a_vector_finds_its_neighbours(ask):
     assert ask("--vector", "[3, 0]", "-k", 2) == [3, 2]
 
 
+def test_a_vector_is_compared_with_the_attribute_that_is_named(client, elacsym, server_url, books):
+    client.create(books, {"attributes": {"cover": {"type": "[2]i8"}}})
+    client.upsert(books, [{"id": 9, "attributes": {"title": "tea", "cover": [100, -100]}}])
+    flags = ("--vector", "[99, -99]", "--url", server_url, "--json")
+    code, out, err = elacsym("query", books, "--vector-field", "cover", *flags)
+    assert code == 0, err
+    assert [(row["id"], row["score"]) for row in orjson.loads(out)["results"]] == [(9, 2.0)]
+    code, _, err = elacsym("query", books, "tea", "--vector-field", "cover", "--url", server_url)
+    assert code == 2
+    assert "--vector" in err
+
+
+def test_recall_is_measured(elacsym, server_url, books, ask):
+    code, out, err = elacsym("recall", books, "--stored", "-n", 2, "--url", server_url)
+    assert (code, out) == (0, "recall@10: 1.0000\n"), err
+    assert "0 queries asked lately and 2 stored vectors; 3.0 of 3.0 rows" in err
+    ask("--vector", "[1, 0]")
+    flags = ("--filter", "year>=2002", "-k", 1, "--vector-field", "vector", "--url", server_url, "--json")
+    code, out, err = elacsym("recall", books, *flags)
+    assert code == 0, err
+    found = orjson.loads(out)
+    assert (found["avg_exhaustive_count"], found["queries"]) == (1, {"recent": 1, "stored": 3})
+
+
+def test_a_namespace_is_warmed(elacsym, server_url, books):
+    code, _, err = elacsym("warm", books, "--url", server_url)
+    assert (code, err) == (0, "books is being brought into the cache\n")
+    code, _, err = elacsym("warm", "none-such", "--url", server_url)
+    assert code == 1
+    assert "none-such" in err
+
+
 def test_text_and_vector_are_fused(ask):
     assert ask("green", "--vector", "[3, 0]", "--fusion", "weighted", "--text-weight", 0.5)[0] == 3
 

@@ -54,6 +54,28 @@ def test_json_lines_come_back_as_they_went_in(tmp_path, load, dump):
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_every_vector_is_exported_or_none(tmp_path, load, dump, client, suffix):
+    client.create("vectors", {"attributes": {"a": {"type": "[2]f16"}, "b": {"type": "[3]i8"}}})
+    documents = [{"id": n, "attributes": {"a": [n, 0.5], "b": [n, -n, 0], "n": n}} for n in range(5)]
+    client.upsert("vectors", [*documents[:4], {"id": 4, "attributes": {"n": 4}}])
+    for flag, names in (("--vectors", {"a", "b", "n"}), ("--no-vectors", {"n"})):
+        path = tmp_path / f"out{flag}.{suffix}"
+        code, _, err = dump("vectors", "-o", path, flag)
+        assert code == 0, err
+        if suffix == "parquet":
+            rows = pq.read_table(path).to_pylist()
+            assert [row.pop("id") for row in rows] == list(range(5))
+        else:
+            rows = [orjson.loads(line)["attributes"] for line in path.read_bytes().splitlines()]
+        assert set(rows[3]) == names
+        assert rows[3]["n"] == 3
+        if "a" in names:
+            assert (rows[3]["a"], rows[3]["b"]) == ([3.0, 0.5], [3.0, -3.0, 0.0])
+            assert rows[4].get("a") is None
+    client.delete_namespace("vectors")
+
+
 def test_parquet_comes_back_as_it_went_in(tmp_path, load, dump):
     table = pa.table({
         "id": pa.array([f"k{i}" for i in range(9)]),

@@ -12,7 +12,7 @@ from support.database import schema
 from elacsym.engine import calibrate
 from elacsym.engine.calibrate import PERIOD_S, Calibrator
 from elacsym.engine.tuning import SCALE_MIN, Tuning
-from elacsym.errors import StoreUnavailable
+from elacsym.errors import NamespaceNotFound, StoreUnavailable
 from elacsym.query.ast import Hit, Query, QueryResult, VectorLeg
 from elacsym.telemetry import REGISTRY
 
@@ -189,6 +189,17 @@ async def test_a_failure_is_counted_and_tried_again_later():
     database.services.clock.now_s += PERIOD_S
     await rounds(database, 2)
     assert database.scale > 1
+
+
+async def test_a_namespace_that_is_gone_is_forgotten():
+    database = asked(Database(lambda scale: 0.5))
+
+    async def gone(name, query):
+        raise NamespaceNotFound(name)
+
+    database.query = gone
+    assert await rounds(database, 3) == {}
+    assert database.services.tuning.size_bytes == 0
 
 
 async def test_the_loop_rests_for_its_share_and_stops(monkeypatch):

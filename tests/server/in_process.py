@@ -6,8 +6,10 @@ import httpx
 
 from elacsym.clock import SystemClock, system_random
 from elacsym.config import Config
+from elacsym.engine.build import InlineBuilder
 from elacsym.engine.database import Database
 from elacsym.engine.namespace import EngineSettings, Services
+from elacsym.engine.tuning import Tuning
 from elacsym.server.app import create_app
 from elacsym.store.cache import ObjectCache
 from elacsym.store.memory import MemoryStore
@@ -20,7 +22,15 @@ def opener(store):
     async def open_database(config, compute):
         cache = ObjectCache(store, compute=compute)
         services = Services(
-            store, cache, compute, SystemClock(), system_random(), EngineSettings(), config.node_id
+            store,
+            cache,
+            compute,
+            SystemClock(),
+            system_random(),
+            EngineSettings(),
+            config.node_id,
+            InlineBuilder(compute),
+            Tuning(system_random()),
         )
         database = Database(services)
         try:
