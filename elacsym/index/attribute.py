@@ -201,14 +201,18 @@ class SortedValues:
             return self._rows[pairs[0][0] : pairs[0][1]]
         return np.concatenate([self._rows[:0], *(self._rows[start:stop] for start, stop in pairs)])
 
-    def run_at(self, place: int) -> Steps[tuple[int, int]]:
-        """The range of the value that has the place `place` of `rows`. Cheap near either end."""
+    def walk(self, start: int, stop: int) -> Steps[tuple[Rows, Rows]]:
+        """The places [start, stop) of `rows`, 0 <= start < stop <= listed: the rows, and where values begin.
+
+        The second array, ascending, has the beginning and the end of each value with a row among these, and
+        maybe of others. One round, small near either end.
+        """
         # every value has a row, so a place is at most as many values away from an end as it is places
-        first = max(0, len(self) - (self.listed - place))
-        last = min(place, len(self) - 1)
-        yield from self._blob.want(self._blob.span("starts", first, last + 2))
-        value = first + int(np.searchsorted(self._starts[first : last + 1], place, "right")) - 1
-        return int(self._starts[value]), int(self._starts[value + 1])
+        first = max(0, len(self) - (self.listed - start))
+        last = min(stop, len(self))
+        spans = self._blob.span("rows", start, stop), self._blob.span("starts", first, last + 1)
+        yield from self._blob.want(*spans)
+        return self._rows[start:stop], self._starts[first : last + 1]
 
     def _blocks(self, cuts: Sequence[Cut]) -> Ints:
         """The block of values that each cut is in or ends; -1 for a cut before all of them."""
@@ -333,7 +337,9 @@ def _encoded_index(codes: Ints, rows: Ints, distinct: pa.Array) -> Encoded:
     values = arrays.encode("distinct", distinct)
     lists = {"starts": starts.astype(np.uint32), "rows": rows.astype(np.uint32)}
     eager: tuple[str, ...] = (*sample.sections, *values.eager)
-    if sum(s.nbytes for s in values.sections.values()) + 4 * len(starts) <= _EAGER_VALUES_BYTES_MAX:
+    size_bytes = sum(section.nbytes for section in values.sections.values()) + starts.nbytes
+    # the two values of bool are unpacked when the file is opened
+    if size_bytes <= _EAGER_VALUES_BYTES_MAX or pa.types.is_boolean(distinct.type):
         eager = (*sample.sections, *values.sections, "starts")
     return Encoded({**sample.sections, **values.sections, **lists}, eager)
 

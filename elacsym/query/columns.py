@@ -10,14 +10,41 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from elacsym.format.reading import Steps, done
+from elacsym.index.attribute import SortedValues, Values
+from elacsym.index.ids import Ids
 from elacsym.query.searchable import Part
 from elacsym.types import ID, Attribute, AttributeType, Scalar, Schema
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
+
+
+class IdValues:
+    """`Values` of the ids."""
+
+    index: SortedValues | None = None
+
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
+
+    def __len__(self) -> int:
+        """See Values."""
+        return len(self._ids)
+
+    def column(self) -> Steps[Any]:
+        """See Values."""
+        return (yield from self._ids.column()).to_arrow()
+
+    def select(self, rows: Ints) -> Steps[Any]:
+        """See Values."""
+        return (yield from self._ids.select(rows)).to_arrow()
+
+    def valid(self) -> Steps[Bools]:
+        """See Values."""
+        return done(np.ones(len(self._ids), np.bool_))
 
 
 def attribute_of(schema: Schema, name: str) -> Attribute | None:
@@ -28,14 +55,30 @@ def attribute_of(schema: Schema, name: str) -> Attribute | None:
     return schema.attributes.get(name)
 
 
-def column_of(part: Part, name: str) -> Any:
-    """The attribute, or `id`, as one pyarrow.Array in row order."""
-    return part.ids().to_arrow() if name == ID else part.column(name)
-
-
 def stored(names: frozenset[str]) -> frozenset[str]:
     """The names that are columns of a part: all but `id`."""
     return names - {ID}
+
+
+def values_in(part: Part, name: str) -> Steps[Values]:
+    """The values of an attribute, or of `id`."""
+    if name == ID:
+        return IdValues((yield from part.ids()))
+    return (yield from part.attribute(name))
+
+
+def selected(part: Part, name: str, rows: Ints) -> Steps[Any]:
+    """The values of some rows, in the order given (a pyarrow.Array)."""
+    values = yield from values_in(part, name)
+    return (yield from values.select(rows))
+
+
+def matched(part: Part, name: str, mask: Bools) -> Steps[Any]:
+    """The values of the rows where mask, (rows,) bool, is set (a pyarrow.Array)."""
+    values = yield from values_in(part, name)
+    if mask.all():
+        return (yield from values.column())
+    return (yield from values.select(np.flatnonzero(mask)))
 
 
 def to_bools(array: Any) -> Bools:
@@ -47,21 +90,3 @@ def to_bools(array: Any) -> Bools:
 def is_valid(array: Any) -> Bools:
     """(n,) bool: where the array has a value."""
     return to_bools(pc.is_valid(array))
-
-
-def ordered_codes(array: Any) -> tuple[Ints, Any]:
-    """Numbers that order and compare as the values do.
-
-    Returns `(codes, distinct)`: codes (n,) int64, -1 for null, otherwise the index into `distinct`, the
-    array's distinct values in ascending order (a pyarrow.Array). Zero and negative zero are one value. Cost:
-    one hash per row, one sort of the distinct.
-    """
-    if pa.types.is_floating(array.type):
-        array = pc.add(array, pa.scalar(0.0, array.type))  # turns -0.0 into 0.0
-    encoded = array.dictionary_encode()
-    codes = encoded.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
-    order = pc.sort_indices(encoded.dictionary).to_numpy(zero_copy_only=False).astype(np.int64)
-    # one place more than there are values, for the index -1 of null
-    rank = np.full(len(order) + 1, -1, np.int64)
-    rank[order] = np.arange(len(order))
-    return rank[codes], encoded.dictionary.take(pa.array(order))

@@ -7,6 +7,9 @@ None` everything else.
 
 Numbers compare by value, never through a lossy conversion: 2^53 + 1 differs from 2^53, and -1 is less than
 every unsigned.
+
+An attribute with a sorted index answers from that: one round finds the values' places, one the rows. Others
+are compared row by row. Conditions of one filter share their rounds.
 """
 
 from __future__ import annotations
@@ -19,10 +22,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elacsym.format.reading import Steps, together
+from elacsym.index.attribute import Cut, Range, SortedValues, Values
+from elacsym.index.ids import IdColumn
 from elacsym.query.ast import And, Compare, Filter, Not, Op, Or
-from elacsym.query.columns import Bools, attribute_of, column_of, is_valid, to_bools
+from elacsym.query.columns import Bools, attribute_of, is_valid, to_bools, values_in
 from elacsym.query.searchable import Part
-from elacsym.types import AttributeType, Scalar, Schema
+from elacsym.types import ID, AttributeType, Scalar, Schema
 
 _COMPARE = {
     Op.EQ: pc.equal,
@@ -32,6 +38,7 @@ _COMPARE = {
     Op.LTE: pc.less_equal,
 }
 _BOUNDS = {Scalar.INT: (-(2**63), 2**63 - 1), Scalar.UINT: (0, 2**64 - 1)}
+_NEGATED = {Op.NE: Op.EQ, Op.NOT_IN: Op.IN}
 
 
 def columns_of(condition: Filter | None) -> frozenset[str]:
@@ -47,76 +54,194 @@ def columns_of(condition: Filter | None) -> frozenset[str]:
             return frozenset().union(*(columns_of(c) for c in condition.conditions))
 
 
-def matches(condition: Filter, schema: Schema, part: Part) -> Bools:
-    """(rows,) bool, fresh: where a checked filter holds. Dead rows are evaluated like any other.
+def matches(condition: Filter, schema: Schema, part: Part) -> Steps[Bools]:
+    """(rows,) bool, fresh: where a checked filter holds among the rows that may be alive; where a row is
+    surely dead the value is arbitrary.
 
-    The columns of `columns_of(condition)` must be prepared. Cost: one pass over a column per comparison.
+    Cost: with an index the rows that are found, else one pass over the column per comparison.
     """
     match condition:
         case Compare():
-            return _compare(condition, schema, part)
+            return (yield from _compare(condition, schema, part))
         case Not():
-            return ~matches(condition.condition, schema, part)
-        case And():
-            result = np.ones(part.rows, np.bool_)
-            for inner in condition.conditions:
-                result &= matches(inner, schema, part)
-                if not result.any():
-                    break
-            return result
-        case Or():
-            result = np.zeros(part.rows, np.bool_)
-            for inner in condition.conditions:
-                result |= matches(inner, schema, part)
-                if result.all():
-                    break
-            return result
+            mask = yield from matches(condition.condition, schema, part)
+            return np.logical_not(mask, out=mask)
+        case And() | Or():
+            masks = yield from together([matches(c, schema, part) for c in condition.conditions])
+            is_all = isinstance(condition, And)
+            if not masks:
+                return np.full(part.rows, is_all, np.bool_)
+            for other in masks[1:]:
+                (np.logical_and if is_all else np.logical_or)(masks[0], other, out=masks[0])
+            return masks[0]
 
 
-def _compare(condition: Compare, schema: Schema, part: Part) -> Bools:
+def estimate(condition: Filter, schema: Schema, part: Part) -> Steps[int | None]:
+    """At most how many rows of a part, dead ones included, a checked filter matches, without reading rows.
+
+    None where no index tells. One round, whose bytes `matches` needs too. Cost: a few binary searches.
+    """
+    bounds = yield from _bounds(condition, schema, part)
+    return None if bounds is None else bounds[1]
+
+
+# how many rows at least and at most; None where nothing is known
+_Between = tuple[int, int] | None
+
+
+def _bounds(condition: Filter, schema: Schema, part: Part) -> Steps[_Between]:
+    match condition:
+        case Compare():
+            return (yield from _bounds_of_compare(condition, schema, part))
+        case Not():
+            inner = yield from _bounds(condition.condition, schema, part)
+            return None if inner is None else (part.rows - inner[1], part.rows - inner[0])
+        case And() | Or():
+            found = yield from together([_bounds(c, schema, part) for c in condition.conditions])
+            known = [bounds for bounds in found if bounds is not None]
+            if isinstance(condition, Or):
+                if len(known) < len(found):
+                    return None
+                low = max((bounds[0] for bounds in known), default=0)
+                return low, min(part.rows, sum(bounds[1] for bounds in known))
+            if found and not known:
+                return None
+            # what each leaves out may add up
+            missed = sum(part.rows - bounds[0] for bounds in known) + part.rows * (len(found) - len(known))
+            return max(0, part.rows - missed), min((bounds[1] for bounds in known), default=part.rows)
+
+
+def _bounds_of_compare(condition: Compare, schema: Schema, part: Part) -> Steps[_Between]:
+    op, value = condition.op, condition.value
+    if op in _NEGATED:
+        inner = Compare(condition.field, _NEGATED[op], value)
+        return (yield from _bounds(Not(inner), schema, part))
+    if condition.field == ID:
+        many = {Op.EQ: 1, Op.IN: len(value) if op is Op.IN else 0}.get(op)
+        return None if many is None else (0, min(part.rows, many))
     attribute = attribute_of(schema, condition.field)
     assert attribute is not None, condition.field
-    array = column_of(part, condition.field)
-    match condition.op, condition.value:
-        case Op.EQ, None:
-            return ~is_valid(array)
-        case Op.NE, None:
-            return is_valid(array)
-        case Op.NE, value:
-            return ~_holds(array, attribute.type, Op.EQ, value)
-        case Op.NOT_IN, value:
-            return ~_holds(array, attribute.type, Op.IN, value)
-        case op, value:
-            return _holds(array, attribute.type, op, value)
+    index = (yield from part.attribute(condition.field)).index
+    if index is None:
+        return None
+    if op is Op.EQ and value is None:
+        return index.rows_null, index.rows_null
+    if attribute.type.is_array and op is Op.EQ:
+        counts = yield from _element_counts(index, attribute.type.scalar, value)
+        return (0, min(counts)) if value else None
+    ranges = yield from index.ranges(_ranges(attribute.type.scalar, op, value))
+    lengths = ranges[:, 1] - ranges[:, 0]
+    total = min(part.rows, int(lengths.sum()))
+    return (int(lengths.max(initial=0)) if attribute.type.is_array else total), total
 
 
-def _holds(array: Any, kind: AttributeType, op: Op, value: Any) -> Bools:
-    if kind.is_array:
-        if op is Op.EQ:
-            return _equal_arrays(array, kind.scalar, value)
-        return _some_element(array, kind.scalar, [value] if op is Op.CONTAINS else value)
-    if op is Op.IN:
-        return _one_of(array, kind.scalar, value)
-    return _scalar(array, kind.scalar, op, value)
+def _compare(condition: Compare, schema: Schema, part: Part) -> Steps[Bools]:
+    attribute = attribute_of(schema, condition.field)
+    assert attribute is not None, condition.field
+    op, value = condition.op, condition.value
+    if op in _NEGATED:
+        positive = Compare(condition.field, _NEGATED[op], value)
+        mask = yield from _compare(positive, schema, part)
+        return np.logical_not(mask, out=mask)
+    if condition.field == ID and op in (Op.EQ, Op.IN) and value is not None:
+        return (yield from _with_ids(part, attribute.type.scalar, value if op is Op.IN else (value,)))
+    values = yield from values_in(part, condition.field)
+    if op is Op.EQ and value is None:
+        mask = yield from values.valid()
+        return np.logical_not(mask, out=mask)
+    if values.index is not None and (value != () or op is not Op.EQ):
+        return (yield from _looked_up(values, values.index, attribute.type, op, value))
+    array = yield from values.column()
+    return _holds(array, attribute.type, op, value)
 
 
-def _scalar(array: Any, scalar: Scalar, op: Op, value: Any) -> Bools:
-    """eq or a range of scalars with one operand."""
+def _with_ids(part: Part, scalar: Scalar, values: Sequence[Any]) -> Steps[Bools]:
+    known = [v for v in values if scalar is Scalar.STRING or _as_stored(scalar, Op.EQ, v) is not False]
+    wanted = IdColumn.of("string" if scalar is Scalar.STRING else "uint", known)
+    rows = yield from (yield from part.ids()).rows_of(wanted)
+    mask = np.zeros(part.rows, np.bool_)
+    mask[rows[rows >= 0]] = True
+    return mask
+
+
+def _looked_up(values: Values, index: SortedValues, kind: AttributeType, op: Op, value: Any) -> Steps[Bools]:
+    """A comparison by the index."""
+    if kind.is_array and op is Op.EQ:
+        return (yield from _equal_arrays_by_element(values, index, kind.scalar, value))
+    ranges = yield from index.ranges(_ranges(kind.scalar, op, value))
+    if len(ranges) == 1 and not kind.is_array and 2 * (ranges[0, 1] - ranges[0, 0]) > index.listed:
+        # most rows match: the others are fewer to go through
+        outside = np.array([[0, ranges[0, 0]], [ranges[0, 1], index.listed]])
+        both: list[Steps[Any]] = [values.valid(), index.rows(outside)]
+        mask: Bools
+        mask, rows = yield from together(both)
+        mask[rows] = False
+        return mask
+    rows = yield from index.rows(ranges)
+    mask = np.zeros(len(values), np.bool_)
+    mask[rows] = True
+    return mask
+
+
+def _equal_arrays_by_element(
+    values: Values, index: SortedValues, scalar: Scalar, wanted: Sequence[Any]
+) -> Steps[Bools]:
+    """Which arrays equal one of at least one element: of those that have its rarest element."""
+    mask = np.zeros(len(values), np.bool_)
+    ranges = yield from index.ranges([r for v in wanted for r in _ranges(scalar, Op.EQ, v)])
+    lengths = ranges[:, 1] - ranges[:, 0]
+    if len(ranges) < len(wanted) or not lengths.all():
+        return mask
+    rarest = int(np.argmin(lengths))
+    rows = (yield from index.rows(ranges[rarest : rarest + 1])).astype(np.int64)
+    arrays = yield from values.select(rows)
+    mask[rows[_equal_arrays(arrays, scalar, wanted)]] = True
+    return mask
+
+
+def _element_counts(index: SortedValues, scalar: Scalar, wanted: Sequence[Any]) -> Steps[list[int]]:
+    """How many rows have each of these elements."""
+    found = [_ranges(scalar, Op.EQ, v) for v in wanted]
+    ranges = yield from index.ranges([r for one in found for r in one])
+    lengths = iter((ranges[:, 1] - ranges[:, 0]).tolist())
+    return [next(lengths) if one else 0 for one in found]
+
+
+def _ranges(scalar: Scalar, op: Op, value: Any) -> list[Range]:
+    """The ranges of an attribute's values or elements where a comparison holds, distinct ones for lists."""
+    if op in (Op.IN, Op.CONTAINS_ANY):
+        return [r for v in dict.fromkeys(value) for r in _ranges(scalar, Op.EQ, v)]
+    stored = _as_stored(scalar, Op.EQ if op is Op.CONTAINS else op, value)
+    if isinstance(stored, bool):
+        return [(None, None)] if stored else []
+    op, value = stored
+    before, behind = Cut(value, is_after=False), Cut(value, is_after=True)
+    match op:
+        case Op.EQ:
+            return [(before, behind)]
+        case Op.LT | Op.LTE:
+            return [(None, before if op is Op.LT else behind)]
+        case _:
+            return [(behind if op is Op.GT else before, None)]
+
+
+def _as_stored(scalar: Scalar, op: Op, value: Any) -> tuple[Op, Any] | bool:
+    """eq or a range in terms of the attribute's own values: the equivalent comparison with one of them; True
+    where it holds for every value, False where for none."""
     if scalar in _BOUNDS:
         low, high = _BOUNDS[scalar]
         if not low <= value <= high:
-            holds = op in (Op.GT, Op.GTE) if value < low else op in (Op.LT, Op.LTE)
-            return is_valid(array) if holds else np.zeros(len(array), np.bool_)
+            return op in (Op.GT, Op.GTE) if value < low else op in (Op.LT, Op.LTE)
     elif scalar is Scalar.FLOAT:
         near = nearest_float(value)
         if near != value:
             if op is Op.EQ:
-                return np.zeros(len(array), np.bool_)
+                return False
             # no float lies between the operand and `near`, so only the side of `near` decides
             below, above = (Op.LT, Op.GTE) if near > value else (Op.LTE, Op.GT)
             op = below if op in (Op.LT, Op.LTE) else above
         value = near
-    return to_bools(_COMPARE[op](array, pa.scalar(value, array.type)))
+    return op, value
 
 
 def nearest_float(value: float) -> float:
@@ -127,16 +252,28 @@ def nearest_float(value: float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
+def _holds(array: Any, kind: AttributeType, op: Op, value: Any) -> Bools:
+    """A comparison by the column."""
+    if kind.is_array:
+        if op is Op.EQ:
+            return _equal_arrays(array, kind.scalar, value)
+        return _some_element(array, kind.scalar, [value] if op is Op.CONTAINS else value)
+    if op is Op.IN:
+        return _one_of(array, kind.scalar, value)
+    stored = _as_stored(kind.scalar, op, value)
+    if isinstance(stored, bool):
+        return is_valid(array) if stored else np.zeros(len(array), np.bool_)
+    op, value = stored
+    return to_bools(_COMPARE[op](array, pa.scalar(value, array.type)))
+
+
 def _one_of(array: Any, scalar: Scalar, values: Sequence[Any]) -> Bools:
     """Which values equal one of the operands."""
-    if scalar in _BOUNDS:
-        low, high = _BOUNDS[scalar]
-        values = [v for v in values if low <= v <= high]
-    elif scalar is Scalar.FLOAT:
-        values = [nearest_float(v) for v in values if nearest_float(v) == v]
-        if 0.0 in values:
-            values = [*values, 0.0, -0.0]  # the look-up goes by bits, to which the zeros differ
-    return to_bools(pc.is_in(array, value_set=pa.array(values, array.type), skip_nulls=True))
+    stored = [_as_stored(scalar, Op.EQ, v) for v in values]
+    operands = [s[1] for s in stored if not isinstance(s, bool)]
+    if scalar is Scalar.FLOAT and 0.0 in operands:
+        operands += [0.0, -0.0]  # the look-up goes by bits, to which the zeros differ
+    return to_bools(pc.is_in(array, value_set=pa.array(operands, array.type), skip_nulls=True))
 
 
 def _lengths(array: Any) -> Any:

@@ -18,15 +18,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from elacsym.errors import InvalidRequest
+from elacsym.format.reading import Steps, together
+from elacsym.index.arrays import ordered_codes
+from elacsym.index.attribute import SortedValues, Values
 from elacsym.query.ast import And, Compare, Filter, Op, Or, OrderKey
-from elacsym.query.columns import Bools, Ints, column_of, ordered_codes
+from elacsym.query.columns import Bools, Ints, values_in
 from elacsym.query.searchable import Part
 from elacsym.types import ID, DocumentId
 
 NO_ROW = Or(())
+WALK_ROWS_MIN = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +102,18 @@ def _beyond(key: OrderKey, value: Any) -> Filter:
 
 def first_rows(
     parts: Sequence[tuple[int, Part, Bools]], order_by: Sequence[OrderKey], count: int
-) -> list[OrderedRow]:
+) -> Steps[list[OrderedRow]]:
     """The first `count` rows of all parts in order, exactly.
 
-    parts: (part number, part with the keys' columns prepared, (rows,) bool of the rows to order). Cost: a
-    partial sort per part by the first key, a full one of what ties with its cut, and a merge of at most
-    `count` rows of each part.
+    parts: (part number, part, (rows,) bool of the rows to order). Cost: where the first key has an index and
+    many rows are to be ordered, a walk over it from its end until `count` of them are found; else a partial
+    sort per part by the first key. Then a full sort of what ties with the cut, and a merge of at most `count`
+    rows of each part.
     """
-    found = [
-        row for number, part, mask in parts for row in _first_of_part(number, part, mask, order_by, count)
-    ]
+    found_by_part = yield from together(
+        [_first_of_part(number, part, mask, order_by, count) for number, part, mask in parts]
+    )
+    found = [row for rows in found_by_part for row in rows]
     # stable sorts from the last key to the first; `reverse` keeps equal rows in place, so ids stay ascending
     found.sort(key=lambda row: row.place.id)
     for index in reversed(range(len(order_by))):
@@ -124,20 +131,68 @@ def _key_at(index: int) -> Any:
 
 def _first_of_part(
     number: int, part: Part, mask: Bools, order_by: Sequence[OrderKey], count: int
-) -> list[OrderedRow]:
-    rows = np.flatnonzero(mask)
-    if len(rows) > count:
-        first = _codes(part, order_by[0], rows)
-        rows = rows[first <= np.partition(first, count - 1)[count - 1]]
-    sort_keys = [_codes(part, key, rows) for key in (*order_by, OrderKey(ID))]
-    rows = rows[np.lexsort(sort_keys[::-1])[:count]]
-    columns = [column_of(part, key.attribute).take(pa.array(rows)).to_pylist() for key in order_by]
+) -> Steps[list[OrderedRow]]:
+    keys = (*order_by, OrderKey(ID))
+    values = yield from together([values_in(part, key.attribute) for key in keys])
+    rows = yield from _candidates(values[0], mask, order_by[0], count)
+    columns = yield from together([one.select(rows) for one in values])
+    sort_keys = [_sort_key(column, key) for column, key in zip(columns, keys, strict=True)]
+    first = np.lexsort(sort_keys[::-1])[:count]
+    shown = [column.take(pa.array(first)).to_pylist() for column in columns]
     return [
-        OrderedRow(number, row, Place(tuple(column[i] for column in columns), document))
-        for i, (row, document) in enumerate(zip(rows.tolist(), part.ids().take(rows), strict=True))
+        OrderedRow(number, row, Place(tuple(place[:-1]), place[-1]))
+        for row, *place in zip(rows[first].tolist(), *shown, strict=True)
     ]
 
 
-def _codes(part: Part, key: OrderKey, rows: Ints) -> Ints:
-    codes, _ = ordered_codes(column_of(part, key.attribute).take(pa.array(rows)))
-    return -codes if key.descending else codes
+def _candidates(values: Values, mask: Bools, key: OrderKey, count: int) -> Steps[Ints]:
+    """The first `count` rows by one key and all that tie with the last of them, in any order."""
+    total = int(np.count_nonzero(mask))
+    # a walk passes len(mask) / total rows for each that it finds, the other way looks at every row once
+    if values.index is not None and total > count and total * total > count * len(mask):
+        return (yield from _walked(values, values.index, mask, key, count))
+    rows = np.flatnonzero(mask)
+    if total > count:
+        first = _sort_key((yield from values.select(rows)), key)
+        rows = rows[first <= np.partition(first, count - 1)[count - 1]]
+    return rows
+
+
+def _walked(values: Values, index: SortedValues, mask: Bools, key: OrderKey, count: int) -> Steps[Ints]:
+    """`_candidates` from the index, reading no more of it than takes to find them. More rows than count are
+    set in mask."""
+    nulls = np.empty(0, np.int64)
+    if index.rows_null:
+        valid = yield from values.valid()
+        nulls = np.flatnonzero(mask & ~valid)
+    missing = count if key.descending else count - len(nulls)
+    if missing <= 0:
+        return nulls
+    found = [] if key.descending else [nulls]
+    walked, step = 0, max(WALK_ROWS_MIN, 2 * count * len(mask) // int(np.count_nonzero(mask)))
+    while walked < index.listed:
+        end = min(walked + step, index.listed)
+        start, stop = (index.listed - end, index.listed - walked) if key.descending else (walked, end)
+        rows, bounds = yield from index.walk(start, stop)
+        places = np.flatnonzero(mask[rows])
+        if len(places) >= missing:
+            cut = start + int(places[-missing] if key.descending else places[missing - 1])
+            run = int(np.searchsorted(bounds, cut, "right"))
+            first, last = (int(bounds[run - 1]), stop) if key.descending else (start, int(bounds[run]))
+            beyond = yield from index.rows(np.array([[first, start], [stop, last]]))
+            inside = rows[max(0, first - start) : last - start]
+            return np.concatenate([*found, *(part[mask[part]].astype(np.int64) for part in (inside, beyond))])
+        found.append(rows[places].astype(np.int64))
+        missing -= len(places)
+        walked, step = end, 2 * step
+    # ascending, nulls came first
+    return np.concatenate([*found, nulls] if key.descending else found)
+
+
+def _sort_key(array: Any, key: OrderKey) -> npt.NDArray[Any]:
+    """(n,) numbers that order as the key does, null included."""
+    is_number = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
+    values = array.to_numpy() if is_number and not array.null_count else ordered_codes(array)[0]
+    if not key.descending:
+        return values
+    return -values if values.dtype.kind == "f" else ~values

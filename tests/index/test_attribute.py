@@ -152,16 +152,21 @@ def test_the_rows_of_ranges_of_values_are_found_in_two_rounds(drawn, is_cold):
 
 
 @settings(max_examples=150, deadline=None)
-@given(columns(), st.integers(0, 1000))
-def test_the_run_of_a_place_is_that_of_its_value(column, pick):
+@given(columns(), st.integers(0, 1000), st.integers(1, 9))
+def test_a_walk_gives_rows_and_the_bounds_of_their_values(column, pick, length):
     kind, values = column
-    listed = [value for value, _ in elements_of(values)]
+    listed = elements_of(values)
     if listed:
-        place = pick % len(listed)
+        start = pick % len(listed)
+        stop = min(len(listed), start + length)
         with in_pieces():
-            start, stop = one_round(cold(kind, values).index.run_at(place))
-        first = listed.index(listed[place])
-        assert (start, stop) == (first, first + listed.count(listed[place]))
+            rows, bounds = one_round(cold(kind, values).index.walk(start, stop))
+        assert rows.tolist() == [row for _, row in listed[start:stop]]
+        ordered = [value for value, _ in listed]
+        for place in range(start, stop):
+            run = int(np.searchsorted(bounds, place, "right"))
+            first = ordered.index(ordered[place])
+            assert bounds[run - 1 : run + 1].tolist() == [first, first + ordered.count(ordered[place])]
 
 
 def test_zero_and_negative_zero_are_one_value_and_columns_keep_them_apart():

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
+from index.sources import HoleySource, driven
 
-from elacsym.index.ids import IdColumn, IdIndex
+from elacsym.format.reading import MemorySource, Source, Steps, done
+from elacsym.index.attribute import ArrowValues, AttributeFile, Values, arrow_type
+from elacsym.index.ids import IdColumn, IdFile, Ids, MemoryIds
 from elacsym.index.text import TextIndex
 from elacsym.index.vector import VectorColumn
-from elacsym.query.searchable import Needs, PartView, SearchSnapshot
-from elacsym.types import Attribute, AttributeType, FullText, Metric, Scalar, Schema
+from elacsym.query.ast import Filter
+from elacsym.query.filters import matches
+from elacsym.query.searchable import Part, PartView, SearchSnapshot
+from elacsym.types import Attribute, AttributeType, FullText, Metric, Schema
 
 DIMENSIONS = 3
-ARROW = {
-    Scalar.STRING: pa.string(),
-    Scalar.INT: pa.int64(),
-    Scalar.UINT: pa.uint64(),
-    Scalar.FLOAT: pa.float64(),
-    Scalar.BOOL: pa.bool_(),
-}
 
 
 def schema_of(*, id_type="uint", metric=Metric.L2, **attributes: str | Attribute) -> Schema:
@@ -58,14 +56,12 @@ Document = dict[str, Any]
 
 
 class MemoryPart:
-    """A part of documents (`id` and attributes; a missing one is null), which insists on being prepared."""
+    """A part of documents (`id` and attributes; a missing one is null), as a memtable has them."""
 
     def __init__(self, schema: Schema, documents: Sequence[Document], label: str = "memory") -> None:
         self.label = label
         self.rows = len(documents)
-        self.prepared: list[Needs] = []
         self._ids = IdColumn.of(schema.id_type or "uint", [d["id"] for d in documents])
-        self._index = IdIndex.build(self._ids)
         self._columns: dict[str, Any] = {}
         self._vectors: dict[str, VectorColumn] = {}
         self._texts: dict[str, TextIndex] = {}
@@ -77,46 +73,55 @@ class MemoryPart:
                 matrix = matrix.reshape(len(rows), attribute.type.dimensions)
                 self._vectors[name] = VectorColumn.of(matrix, rows, self.rows)
                 continue
-            arrow = ARROW[attribute.type.scalar]
-            self._columns[name] = pa.array(values, pa.list_(arrow) if attribute.type.is_array else arrow)
+            self._columns[name] = pa.array(values, arrow_type(attribute.type))
             if attribute.full_text is not None:
                 self._texts[name] = TextIndex.build(self._columns[name], attribute.full_text)
 
-    async def prepare(self, needs: Needs) -> None:
-        self.prepared.append(needs)
+    def ids(self) -> Steps[Ids]:
+        return done(MemoryIds(self._ids))
 
-    def ids(self) -> IdColumn:
-        assert self.prepared, "not prepared"
-        return self._ids
+    def attribute(self, name: str) -> Steps[Values]:
+        return done(ArrowValues(self._columns[name]))
 
-    def rows_of(self, ids: IdColumn):
-        assert self.prepared, "not prepared"
-        return self._index.rows_of(ids)
+    def vectors(self, name: str) -> Steps[VectorColumn]:
+        return done(self._vectors[name])
 
-    def column(self, name: str):
-        assert any(name in needs.columns for needs in self.prepared), f"column {name} was not prepared"
-        return self._columns[name]
-
-    def vectors(self, name: str) -> VectorColumn:
-        assert any(name in needs.vectors for needs in self.prepared), f"vectors {name} were not prepared"
-        return self._vectors[name]
-
-    def text(self, name: str) -> TextIndex:
-        assert any(name in needs.texts for needs in self.prepared), f"text {name} was not prepared"
-        return self._texts[name]
+    def text(self, name: str) -> Steps[TextIndex]:
+        return done(self._texts[name])
 
 
-def prepared_part(schema: Schema, documents: Sequence[Document]) -> MemoryPart:
-    """A part that everything was prepared for."""
-    part = MemoryPart(schema, documents)
-    part.prepared.append(
-        Needs(frozenset(schema.attributes), frozenset(schema.attributes), frozenset(schema.attributes))
-    )
-    return part
+class FilePart(MemoryPart):
+    """A part whose ids and attributes are files, wholly at hand."""
+
+    source: Callable[[bytes], Source] = MemorySource
+
+    def __init__(self, schema: Schema, documents: Sequence[Document], label: str = "files") -> None:
+        super().__init__(schema, documents, label)
+        make = type(self).source
+        self.id_source = make(IdFile.build(self._ids))
+        self.sources = {
+            name: make(AttributeFile.build(column, schema.attributes[name]))
+            for name, column in self._columns.items()
+        }
+
+    def ids(self) -> Steps[Ids]:
+        return IdFile.opened(self.id_source, self.rows)
+
+    def attribute(self, name: str) -> Steps[Values]:
+        return AttributeFile.opened(self.sources[name], self.rows)
+
+
+class ColdPart(FilePart):
+    """A part whose files have to be brought; what is not wanted is poison."""
+
+    source = HoleySource
 
 
 def snapshot_of(
-    schema: Schema, *parts: Sequence[Document], dead: Sequence[Sequence[Document]] | None = None
+    schema: Schema,
+    *parts: Sequence[Document],
+    dead: Sequence[Sequence[Document]] | None = None,
+    kind: type[MemoryPart] = MemoryPart,
 ) -> SearchSnapshot:
     """A snapshot with one part for each list of documents, followed in the part by its dead rows if any."""
     views = []
@@ -124,12 +129,27 @@ def snapshot_of(
         gone = list(dead[number]) if dead else []
         alive = np.array([True] * len(documents) + [False] * len(gone), np.bool_)
         alive.flags.writeable = False
-        views.append(PartView(MemoryPart(schema, [*documents, *gone], f"part{number}"), alive))
+        views.append(PartView(kind(schema, [*documents, *gone], f"part{number}"), alive))
     return SearchSnapshot(schema, tuple(views), inc="0" * 16, generation=1, tail=1)
 
 
+def masked_parts(snapshot: SearchSnapshot, condition: Filter | None = None) -> list[tuple[int, Part, Any]]:
+    """What orders and aggregations take: the parts with the live rows where a checked filter holds."""
+    return [
+        (
+            number,
+            view.part,
+            view.alive
+            if condition is None
+            else view.alive & driven(matches(condition, snapshot.schema, view.part)).value,
+        )
+        for number, view in enumerate(snapshot.parts)
+    ]
+
+
 def views(schema: Schema, documents: Sequence[Document], seed: int) -> list[SearchSnapshot]:
-    """The same live documents as one part, and spread over several in another order among dead rows."""
+    """The same live documents as one part, and spread over several in another order among dead rows, in
+    memory and in files."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(2, 5))
     spread: list[list[Document]] = [[] for _ in range(count)]
@@ -145,7 +165,11 @@ def views(schema: Schema, documents: Sequence[Document], seed: int) -> list[Sear
         ]
         for own in spread
     ]
-    return [snapshot_of(schema, documents), snapshot_of(schema, *spread, dead=dead)]
+    return [
+        snapshot_of(schema, documents),
+        snapshot_of(schema, *spread, dead=dead),
+        snapshot_of(schema, *spread, dead=dead, kind=FilePart),
+    ]
 
 
 _words = st.sampled_from(["apple", "bread", "cider", "dates", "eggs"])

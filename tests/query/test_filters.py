@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import SCHEMA, documents_of, prepared_part, schema_of
+from index.sources import HoleySource, driven
+from parts import SCHEMA, ColdPart, FilePart, MemoryPart, documents_of, schema_of
 
+from elacsym.index import arrays as arrays_module
+from elacsym.index import attribute as attribute_module
 from elacsym.query.ast import And, Compare, Not, Op, Or
-from elacsym.query.filters import columns_of, matches
+from elacsym.query.filters import columns_of, estimate, matches
 from elacsym.query.matching import estimated_share
 from elacsym.query.validate import check_filter
 
@@ -61,6 +65,16 @@ FILTERS = st.recursive(
 )
 
 
+@contextmanager
+def in_pieces():
+    """Files in blocks of a few values, of which none is read with the head."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrays_module, "EAGER_FILE_BYTES_MAX", 0)
+        patch.setattr(attribute_module, "_EAGER_VALUES_BYTES_MAX", 0)
+        patch.setattr(attribute_module, "BLOCK_VALUES", 2)
+        yield
+
+
 def exact(value):
     """A value that Python compares exactly and by UTF-8 bytes."""
     if isinstance(value, float) and value not in (float("inf"), float("-inf")):
@@ -97,12 +111,23 @@ def holds(condition, document) -> bool:
 
 
 @settings(max_examples=300, deadline=None)
-@given(documents_of(), FILTERS)
-def test_a_filter_holds_for_exactly_the_documents_a_naive_evaluator_says(documents, condition):
+@given(documents_of(), FILTERS, st.sampled_from([MemoryPart, FilePart, ColdPart]))
+def test_a_filter_holds_for_exactly_the_documents_a_naive_evaluator_says(documents, condition, kind):
     condition = check_filter(condition, SCHEMA)
-    found = matches(condition, SCHEMA, prepared_part(SCHEMA, documents))
+    with in_pieces():
+        found = driven(matches(condition, SCHEMA, kind(SCHEMA, documents))).value
     assert found.dtype == np.bool_
+    assert found.flags.writeable
     assert found.tolist() == [holds(condition, d) for d in documents]
+
+
+@settings(max_examples=300, deadline=None)
+@given(documents_of(), FILTERS, st.sampled_from([FilePart, ColdPart]))
+def test_no_filter_matches_more_rows_than_is_estimated(documents, condition, kind):
+    condition = check_filter(condition, SCHEMA)
+    with in_pieces():
+        most = driven(estimate(condition, SCHEMA, kind(SCHEMA, documents))).value
+    assert most is None or sum(holds(condition, d) for d in documents) <= most <= len(documents)
 
 
 @settings(max_examples=100, deadline=None)
@@ -121,13 +146,24 @@ def test_an_estimated_share_is_a_share(condition, rows):
 
 def found_with(kind, values, op, operand):
     schema = schema_of(x=kind)
-    part = prepared_part(schema, [{"id": i, "x": v} for i, v in enumerate(values)])
-    return matches(check_filter(Compare("x", op, operand), schema), schema, part).nonzero()[0].tolist()
+    condition = check_filter(Compare("x", op, operand), schema)
+    found = [
+        driven(matches(condition, schema, part(schema, [{"id": i, "x": v} for i, v in enumerate(values)])))
+        for part in (MemoryPart, FilePart, ColdPart)
+    ]
+    rows = [one.value.nonzero()[0].tolist() for one in found]
+    assert rows[0] == rows[1] == rows[2]
+    return rows[0]
 
 
 @pytest.mark.parametrize(
     ("kind", "values", "op", "operand", "expected"),
     [
+        ("int", [7, None, -7], Op.LT, 2**63, [0, 2]),
+        ("int", [7, None], Op.IN, [], []),
+        ("[]int", [[7], None, []], Op.CONTAINS, 2**70, []),
+        ("[]int", [[7], [7, 2**53 + 1], [2**53 + 1, 7]], Op.EQ, [7, 2**53 + 1], [1]),
+        ("[]float", [[0.0, 0.0], [0.0], [-0.0, 0.0]], Op.EQ, [0, -0.0], [0, 2]),
         ("int", [2**53, 2**53 + 1], Op.EQ, 2**53 + 1, [1]),
         ("int", [2**53, 2**53 + 1], Op.IN, [2**53 + 1, 2**70], [1]),
         ("int", [-1, 2**63 - 1], Op.LT, 2**63, [0, 1]),
@@ -166,3 +202,64 @@ def test_columns_of_a_filter_are_all_attributes_it_names():
     condition = And((Compare("a", Op.EQ, 1), Not(Or((Compare("b", Op.EQ, 1), Compare("id", Op.EQ, 1))))))
     assert columns_of(condition) == {"a", "b", "id"}
     assert columns_of(None) == frozenset()
+
+
+LARGE = [{"id": i, "category": f"name {i % 40_000}", "year": i % 997} for i in range(100_000)]
+
+
+@pytest.fixture(scope="module")
+def large():
+    part = ColdPart(LARGE_SCHEMA, LARGE)
+    return part.id_source.true, {name: source.true for name, source in part.sources.items()}
+
+
+LARGE_SCHEMA = schema_of(category="string", year="int")
+
+
+@pytest.mark.parametrize(
+    ("condition", "rounds"),
+    [
+        (Compare("year", Op.EQ, 500), 1),
+        (Compare("category", Op.EQ, "name 777"), 2),
+        (Compare("category", Op.IN, ("name 777", "name 5", "nobody")), 2),
+        (Compare("id", Op.IN, (5, 77_777, 100_000)), 1),
+        (
+            And(
+                (
+                    Compare("category", Op.GTE, "name 9990"),
+                    Not(Compare("year", Op.LT, 3)),
+                    Or((Compare("id", Op.EQ, 99_999), Compare("year", Op.GT, 990))),
+                )
+            ),
+            2,
+        ),
+    ],
+)
+def test_a_cold_filter_takes_the_rounds_of_its_deepest_look_up(large, condition, rounds):
+    part = ColdPart.__new__(ColdPart)
+    part.rows, part.id_source = len(LARGE), HoleySource(large[0])
+    part.sources = {name: HoleySource(data) for name, data in large[1].items()}
+    for opening in [part.ids(), *(part.attribute(name) for name in part.sources)]:
+        driven(opening)
+    found = driven(matches(condition, LARGE_SCHEMA, part))
+    assert found.value.nonzero()[0].tolist() == [i for i, d in enumerate(LARGE) if holds(condition, d)]
+    assert len(found.rounds) == rounds
+    assert sum(found.rounds) < 50_000
+
+
+def test_an_estimate_of_scalars_is_exact_and_leaves_the_rows_alone(large):
+    part = ColdPart(LARGE_SCHEMA, [])
+    part.rows, part.sources = len(LARGE), {name: HoleySource(data) for name, data in large[1].items()}
+    for condition, expected in [
+        (Compare("category", Op.EQ, "name 777"), 3),
+        (Compare("category", Op.EQ, "nobody"), 0),
+        (Compare("year", Op.LT, 100), 10_100),
+        (Compare("year", Op.NE, None), 100_000),
+        (Compare("year", Op.NOT_IN, (5, 5, 6)), 100_000 - 202),
+        (And((Compare("year", Op.EQ, 5), Compare("category", Op.EQ, "name 777"))), 3),
+        (Or((Compare("year", Op.EQ, 5), Compare("category", Op.EQ, "name 777"))), 104),
+        (Compare("id", Op.IN, (1, 2, 3)), 3),
+        (Compare("id", Op.GT, 3), None),
+    ]:
+        assert driven(estimate(condition, LARGE_SCHEMA, part)).value == expected
+    assert all(source.brought_bytes < 60_000 for source in part.sources.values())

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import contextmanager
 from functools import cmp_to_key
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import SCHEMA, documents_of, schema_of, snapshot_of, views
+from index.sources import driven
+from parts import (
+    SCHEMA,
+    ColdPart,
+    FilePart,
+    MemoryPart,
+    documents_of,
+    masked_parts,
+    schema_of,
+    snapshot_of,
+    views,
+)
 
-from elacsym.compute import InlineCompute
 from elacsym.errors import InvalidRequest
-from elacsym.query.ast import Compare, Op, OrderKey, Query
-from elacsym.query.execute import execute
-from elacsym.query.order import Place, decode_cursor, encode_cursor
+from elacsym.query import order as order_module
+from elacsym.query.ast import And, Compare, Op, OrderKey, Query
+from elacsym.query.order import Place, after, decode_cursor, encode_cursor, first_rows
+from elacsym.query.validate import check
 
 KEYS = st.lists(
     st.builds(
@@ -41,59 +54,97 @@ def naive_order(documents, order_by):
     return [d["id"] for d in sorted(documents, key=cmp_to_key(compare))]
 
 
-async def pages(snapshot, order_by, top_k, condition=None):
-    found, after = [], None
+def page(snapshot, order_by, top_k, condition=None, place=None):
+    conditions = [c for c in (condition, place and after(order_by, place)) if c is not None]
+    parts = masked_parts(snapshot, And(tuple(conditions)))
+    return driven(first_rows(parts, order_by, top_k)).value
+
+
+def pages(snapshot, order_by, top_k, condition=None):
+    found, place = [], None
     for _ in range(100):
-        query = Query(order_by=order_by, after=after, top_k=top_k, filter=condition, include_attributes=())
-        hits = (await execute(snapshot, query, InlineCompute())).hits
-        found += [hit.id for hit in hits]
-        if len(hits) < top_k:
+        rows = page(snapshot, order_by, top_k, condition, place)
+        found += [row.place.id for row in rows]
+        if len(rows) < top_k:
             return found
-        after = hits[-1].cursor
+        place = rows[-1].place
     raise AssertionError("the pages do not end")
+
+
+@contextmanager
+def short_walks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order_module, "WALK_ROWS_MIN", 1)
+        yield
 
 
 @settings(max_examples=120, deadline=None)
 @given(documents_of(), KEYS, st.integers(1, 5), st.integers(0, 99))
-async def test_pages_visit_every_document_once_in_order_however_rows_are_spread(
-    documents, order_by, top_k, seed
-):
-    for snapshot in views(SCHEMA, documents, seed):
-        assert await pages(snapshot, order_by, top_k) == naive_order(documents, order_by)
+def test_pages_visit_every_document_once_in_order_however_rows_are_spread(documents, order_by, top_k, seed):
+    with short_walks():
+        for snapshot in views(SCHEMA, documents, seed):
+            assert pages(snapshot, order_by, top_k) == naive_order(documents, order_by)
 
 
-async def test_string_ids_break_ties_by_their_bytes():
+@settings(max_examples=80, deadline=None)
+@given(st.data(), st.integers(1, 12), st.booleans(), st.sampled_from([1, 3, 40]))
+def test_a_walk_over_an_index_finds_the_rows_that_sorting_finds(data, count, descending, distinct):
+    schema = schema_of(rank="int", name="string")
+    value = st.none() | st.integers(0, distinct)
+    ranks = data.draw(st.lists(value, min_size=60, max_size=200))
+    documents = [{"id": (i * 37) % 1009, "rank": r, "name": f"{i % 3}"} for i, r in enumerate(ranks)]
+    mask = np.array(data.draw(st.lists(st.booleans(), min_size=len(ranks), max_size=len(ranks))))
+    order_by = (OrderKey("rank", descending), OrderKey("name"))
+    expected = naive_order([d for d, kept in zip(documents, mask, strict=True) if kept], order_by)[:count]
+    for kind in (MemoryPart, FilePart, ColdPart):
+        with short_walks():
+            rows = driven(first_rows([(4, kind(schema, documents), mask)], order_by, count)).value
+        assert [row.place.id for row in rows] == expected
+        for row in rows:
+            document = documents[row.row]
+            assert (row.part, row.place.id) == (4, document["id"])
+            assert row.place.values == (document["rank"], document["name"])
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("distinct", [20_000, 10**9])
+def test_the_first_rows_of_a_large_cold_part_take_two_rounds_and_few_bytes(descending, distinct):
+    rng = np.random.default_rng(1)
+    documents = [{"id": i, "rank": r} for i, r in enumerate(rng.integers(0, distinct, 100_000).tolist())]
+    part = ColdPart(schema_of(rank="int"), documents)
+    order_by = (OrderKey("rank", descending),)
+    for opening in (part.ids(), part.attribute("rank")):
+        driven(opening)
+    opened = part.sources["rank"].brought_bytes + part.id_source.brought_bytes
+    found = driven(first_rows([(0, part, np.ones(100_000, np.bool_))], order_by, 10))
+    assert [row.place.id for row in found.value] == naive_order(documents, order_by)[:10]
+    assert len(found.rounds) == 2
+    assert opened < 20_000
+    assert sum(found.rounds) < 400_000
+
+
+def test_string_ids_break_ties_by_their_bytes():
     schema = schema_of(id_type="string", rank="int")
     documents = [{"id": i, "rank": 1} for i in ["b", "é", "a", "", "😀", "\uffff"]]
     expected = sorted((d["id"] for d in documents), key=lambda i: i.encode())
     for snapshot in views(schema, documents, 1):
-        assert await pages(snapshot, (OrderKey("rank", True),), 2) == expected
+        assert pages(snapshot, (OrderKey("rank", True),), 2) == expected
 
 
-async def test_pages_of_a_filtered_order_hold_only_what_matches():
+def test_pages_of_a_filtered_order_hold_only_what_matches():
     documents = [{"id": i, "year": i % 4} for i in range(20)]
     for snapshot in views(SCHEMA, documents, 3):
-        found = await pages(snapshot, (OrderKey("year", True),), 3, Compare("year", Op.LT, 2))
+        found = pages(snapshot, (OrderKey("year", True),), 3, Compare("year", Op.LT, 2))
         assert found == [1, 5, 9, 13, 17, 0, 4, 8, 12, 16]
 
 
-async def test_a_page_continues_exactly_after_rows_were_added_and_removed():
+def test_a_page_continues_exactly_after_rows_were_added_and_removed():
     order_by = (OrderKey("year"),)
-    documents = [{"id": i, "year": i} for i in range(0, 20, 2)]
-    query = Query(order_by=order_by, top_k=3)
-    first = (await execute(snapshot_of(SCHEMA, documents), query, InlineCompute())).hits
-    assert [h.id for h in first] == [0, 2, 4]
-    later = [{"id": i, "year": i} for i in (1, 3, 5, 6, 8)]  # the cursor's own row, 4, is gone
-    query = Query(order_by=order_by, top_k=3, after=first[-1].cursor)
-    second = (await execute(snapshot_of(SCHEMA, later), query, InlineCompute())).hits
-    assert [h.id for h in second] == [5, 6, 8]
-
-
-async def test_rows_of_an_order_have_cursors_and_no_score():
-    hits = (
-        await execute(snapshot_of(SCHEMA, [{"id": 1}]), Query(order_by=(OrderKey("year"),)), InlineCompute())
-    ).hits
-    assert [(h.score, h.cursor is None) for h in hits] == [(None, False)]
+    first = page(snapshot_of(SCHEMA, [{"id": i, "year": i} for i in range(0, 20, 2)]), order_by, 3)
+    assert [row.place.id for row in first] == [0, 2, 4]
+    later = [{"id": i, "year": i} for i in (1, 3, 5, 6, 8)]  # the place's own row, 4, is gone
+    second = page(snapshot_of(SCHEMA, later), order_by, 3, place=first[-1].place)
+    assert [row.place.id for row in second] == [5, 6, 8]
 
 
 @settings(max_examples=100, deadline=None)
@@ -136,8 +187,12 @@ def forged(value) -> str:
         encode_cursor((OrderKey("size"),), Place((5,), 7)),
     ],
 )
-async def test_a_cursor_that_is_broken_or_of_another_order_is_refused(cursor):
-    query = Query(order_by=(OrderKey("year"),), after=cursor)
+def test_a_cursor_that_is_broken_or_of_another_order_is_refused(cursor):
     with pytest.raises(InvalidRequest) as caught:
-        await execute(snapshot_of(SCHEMA, []), query, InlineCompute())
+        check(Query(order_by=(OrderKey("year"),), after=cursor), SCHEMA)
     assert caught.value.field == "after"
+
+
+def test_a_cursor_of_the_order_is_taken():
+    query = Query(order_by=(OrderKey("year"),), after=GOOD)
+    assert check(query, SCHEMA).after == GOOD
