@@ -7,9 +7,11 @@ read again then.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from elacsym.compute import Compute
 from elacsym.errors import CorruptObject, NamespaceNotFound
@@ -19,13 +21,10 @@ from elacsym.format.digest import blake2b_128
 from elacsym.format.keys import NamespaceKeys
 from elacsym.format.manifest import FileRef, Manifest, SegmentRef, State
 from elacsym.format.wal_entry import WalEntry
-from elacsym.index.ids import IdColumn, IdIndex
-from elacsym.index.text import TextIndex
-from elacsym.index.vector import VectorColumn
 from elacsym.log.manifest_file import ManifestFile
 from elacsym.log.tail import Tail
 from elacsym.store.base import ObjectStore
-from elacsym.types import ID
+from elacsym.upkeep.scrub_segment import Problem, SegmentCheck
 
 
 @dataclass(slots=True)
@@ -84,27 +83,36 @@ class _Scrubber:
         await self._log()
 
     async def _segment(self, ref: SegmentRef) -> None:
-        files: dict[str, bytes] = {}
-        for file in ref.files:
-            data = await self._read(self._keys.segment_file(self._manifest.inc, ref.job, file.part), file)
-            if data is not None:
-                files[file.part] = data
-        dead = np.zeros(ref.rows, np.bool_)
-        if ref.deletes is not None:
-            key = self._keys.segment_file(self._manifest.inc, ref.deletes.job, ref.deletes.file.part)
-            data = await self._read(key, ref.deletes.file)
-            if data is None:
-                return
-            try:
-                dead = deletes_format.decode(data, key=key, rows=ref.rows)
-            except CorruptObject as error:
-                self._problem(error.key, str(error))
-                return
-        if len(files) == len(ref.files):
-            prefix = self._keys.segment_file(self._manifest.inc, ref.job, "")
-            for key, reason in await self._compute.run(_contradictions, ref, files, dead, prefix):
-                self._problem(key, reason)
+        """Check the files one after the other: at most two are in memory."""
+        prefix = self._keys.segment_file(self._manifest.inc, ref.job, "")
+        rows_file = ref.file(segment_format.ROWS)
+        if rows_file is None:
+            self._problem(prefix + segment_format.ROWS, "the segment lacks this file")
+            return
+        rows, dead = await self._read(prefix + rows_file.part, rows_file), await self._dead(ref)
+        check = None if rows is None else SegmentCheck(ref, self._manifest.schema, rows, prefix)
+        if check is not None and dead is not None:
+            self._problems(await self._compute.run(check.rows, dead))
             self._report.documents += ref.rows_live
+        for file in ref.files:
+            if file is not rows_file:
+                data = await self._read(prefix + file.part, file)
+                if data is not None and check is not None:
+                    self._problems(await self._compute.run(check.file, file, data))
+
+    async def _dead(self, ref: SegmentRef) -> npt.NDArray[np.bool_] | None:
+        """(rows,) bool, or None where the bitmap cannot be read."""
+        if ref.deletes is None:
+            return np.zeros(ref.rows, np.bool_)
+        key = self._keys.segment_file(self._manifest.inc, ref.deletes.job, ref.deletes.file.part)
+        data = await self._read(key, ref.deletes.file)
+        if data is None:
+            return None
+        try:
+            return deletes_format.decode(data, key=key, rows=ref.rows)
+        except CorruptObject as error:
+            self._problem(error.key, str(error))
+            return None
 
     async def _read(self, key: str, file: FileRef) -> bytes | None:
         try:
@@ -149,34 +157,7 @@ class _Scrubber:
         self._report.bytes += len(data)
 
     def _problem(self, key: str, reason: str) -> None:
-        self._report.problems.append((key, reason))
+        self._problems([(key, reason)])
 
-
-def _contradictions(
-    ref: SegmentRef, files: dict[str, bytes], dead: np.ndarray[tuple[int], np.dtype[np.bool_]], prefix: str
-) -> list[tuple[str, str]]:
-    """What the files of a segment say that their manifest entry, or each other, deny."""
-    problems: list[tuple[str, str]] = []
-    try:
-        key = prefix + segment_format.ROWS
-        names = [ID, segment_format.VERSION]
-        columns = segment_format.required_columns(files[segment_format.ROWS], names, key=key, rows=ref.rows)
-        ids, versions = IdColumn.from_arrow(columns[ID]), columns[segment_format.VERSION].to_numpy()
-        alive = np.flatnonzero(~dead)
-        if len(alive) != ref.rows_live:
-            problems.append((key, f"{len(alive)} live rows where the manifest says {ref.rows_live}"))
-        if f"{ids.select(alive).row_sum(versions[alive]):032x}" != ref.row_sum:
-            problems.append((key, "the row sum of the live rows differs from the manifest's"))
-        index = IdIndex.open(memoryview(files[segment_format.IDS]), prefix + segment_format.IDS, verify=True)
-        if not np.array_equal(index.rows_of(ids), np.arange(ref.rows)):
-            problems.append((prefix + segment_format.IDS, "the index does not find every row by its id"))
-        for part, data in files.items():
-            if part.startswith("vector."):
-                VectorColumn.open(memoryview(data), prefix + part, verify=True)
-            elif part.startswith("text."):
-                TextIndex.open(memoryview(data), prefix + part, verify=True)
-    except CorruptObject as error:
-        problems.append((error.key, str(error)))
-    except KeyError as error:
-        problems.append((prefix, f"the segment lacks file {error}"))
-    return problems
+    def _problems(self, problems: Sequence[Problem]) -> None:
+        self._report.problems.extend(problems)
