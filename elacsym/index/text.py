@@ -1,416 +1,306 @@
-"""Postings of one text attribute of one part, exact statistics under deletions, and BM25.
+"""The text index of one attribute of one part: a term dictionary in blocks and postings, read by range.
 
-All arrays, so that a file is opened without parsing and scored without a loop over postings:
-
-    terms        sorted by UTF-8 bytes: offsets (t + 1,) and bytes; a term's position is its number
-    postings     by term: offsets (t + 1,), rows ascending, frequencies
-    forward      by row: offsets (n + 1,), term numbers ascending, frequencies
-    lengths      (n,) tokens of each row, has_value (n,)
-
-The forward list takes deleted rows out of document frequencies and makes a merge possible without the texts.
+`elacsym.index.text_build` tells the layout, `elacsym.index.bm25` scores. A cold query takes one round for
+dictionary blocks and lengths, and one for postings.
 """
 
 from __future__ import annotations
 
-import math
-from array import array
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+import struct
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from elacsym.errors import CorruptObject
-from elacsym.format import blob
-from elacsym.index.tokenize import TOKEN_LENGTH_MAX, Analyzer, analyzer
+from elacsym.format.blob import Blob
+from elacsym.format.reading import MemorySource, Source, Steps, resident
+from elacsym.index import text_build
+from elacsym.index.text_build import BLOCK_TERMS, SEPARATOR, WIDE, Bools, Ints, Unsigned
 from elacsym.types import FullText
 
-KIND, VERSION = "text", 1
-VALUES_AT_ONCE = 1_024  # texts that are Python objects at one time while an index is built
-DROPPED = 2**32 - 1  # the number of segments without a term while an index is built
-_FREQUENCY_TYPES = ("|u1", "<u2", "<u4")
-
-Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class FieldStatistics:
-    """What BM25 knows of a field: documents with a value, their tokens, how many have each term."""
-
-    documents: int
-    tokens: int
-    document_frequency: Mapping[str, int]
-
-    def __add__(self, other: FieldStatistics) -> FieldStatistics:
-        """The statistics of both sets of documents, over the same terms."""
-        assert self.document_frequency.keys() == other.document_frequency.keys()
-        frequency = {term: n + other.document_frequency[term] for term, n in self.document_frequency.items()}
-        return FieldStatistics(self.documents + other.documents, self.tokens + other.tokens, frequency)
-
-    @classmethod
-    def none(cls, terms: Iterable[str]) -> Self:
-        """The statistics of no documents: the neutral element of addition."""
-        return cls(0, 0, dict.fromkeys(terms, 0))
+# blocks and postings are small beside what is between them: joining them as vectors are would multiply bytes
+GAP_BYTES = 32 * 1024
+# one more needle in a binary search costs as much as laying out this many postings by row
+_NEEDLE_COST = 16
+_U32 = struct.Struct("<I").unpack_from
 
 
 @dataclass(frozen=True, slots=True)
-class Lists:
-    """Lists of numbers with frequencies, one after another: list i is at offsets[i]:offsets[i + 1]."""
+class Term:
+    """A term of a part. count: rows that have it, deleted ones included; frequency_max: the most that one has
+    it, WIDE standing for that or more; start, stop: the words of its postings."""
 
-    offsets: Ints
-    numbers: npt.NDArray[np.uint32]
-    frequencies: npt.NDArray[np.unsignedinteger[Any]]
+    count: int
+    frequency_max: int
+    start: int
+    stop: int
 
-    def one(self, i: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-        """`(numbers, frequencies)` of list i, uint32 each."""
-        part = slice(int(self.offsets[i]), int(self.offsets[i + 1]))
-        return self.numbers[part], self.frequencies[part].astype(np.uint32, copy=False)
 
-    def places(self, lists: Ints) -> Ints:
-        """Where the elements of these lists stand, list after list."""
-        starts, counts = self.offsets[lists], self.counts(lists)
-        before = np.cumsum(counts) - counts
-        return np.repeat(starts - before, counts) + np.arange(counts.sum())
+@dataclass(frozen=True, slots=True)
+class Postings:
+    """The rows of a term and how often each has it.
 
-    def counts(self, lists: Ints) -> Ints:
-        """How many elements these lists have."""
-        return self.offsets[lists + 1] - self.offsets[lists]
+    rows: (p,) unsigned, ascending; frequencies: (p,) unsigned. Where rows is None the term is *dense*:
+    frequencies are (rows_total,), 0 where it is absent. count: p.
+    """
+
+    rows: Unsigned | None
+    frequencies: Unsigned
+    count: int
+    rows_total: int
+
+    def listed(self) -> tuple[Unsigned, Unsigned]:
+        """Rows and frequencies, (p,) each."""
+        if self.rows is not None:
+            return self.rows, self.frequencies
+        rows = np.flatnonzero(self.frequencies != 0)
+        return rows.astype(np.uint32), self.frequencies[rows]
+
+    def by_row(self) -> Unsigned:
+        """(rows_total,) frequencies."""
+        if self.rows is None:
+            return self.frequencies
+        laid = np.zeros(self.rows_total, self.frequencies.dtype)
+        laid[self.rows] = self.frequencies
+        return laid
+
+    def at(self, rows: npt.NDArray[np.intp]) -> Unsigned:
+        """(m,) the frequency in each of these rows, which ascend; 0 where the term is absent. A new array."""
+        if self.rows is None:
+            return self.frequencies.take(rows)
+        if not self.count:
+            return np.zeros(len(rows), np.uint8)
+        if len(rows) * _NEEDLE_COST > self.count + self.rows_total // 16:
+            return self.by_row().take(rows)
+        needles = rows.astype(self.rows.dtype)
+        places = self.rows.searchsorted(needles)
+        found = self.frequencies.take(places, mode="clip")
+        found *= self.rows.take(places, mode="clip") == needles
+        return found
+
+    def live(self, alive: Bools) -> int:
+        """How many of the rows are alive."""
+        if self.rows is None:
+            return int(np.count_nonzero(alive & (self.frequencies != 0)))
+        return int(np.count_nonzero(alive.take(self.rows)))
 
 
 class TextIndex:
-    """The postings of one attribute; immutable, safe for threads. rows_total: rows of the part.
+    """Terms and postings of one attribute; immutable, safe for threads.
 
-    lengths: (rows_total,) uint32, tokens per row. has_value: (rows_total,) bool, rows that are not null.
+    rows_total: rows of the part. documents: rows that are not null. tokens: of all rows. length_min,
+    length_max: the fewest and most tokens of rows that have any. is_whole: all bytes are at hand. Figures
+    include deleted rows.
     """
 
-    def __init__(
-        self,
-        terms: tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]],
-        postings: Lists,
-        forward: Lists,
-        lengths: npt.NDArray[np.uint32],
-        has_value: npt.NDArray[np.bool_],
-    ) -> None:
-        self._term_offsets, self._term_bytes = terms
-        self._offsets_view, self._bytes_view = terms[0].data, terms[1].data
-        self._postings, self.forward_lists = postings, forward
-        self.lengths, self.has_value = lengths, has_value
+    def __init__(self, file: Blob, rows_total: int) -> None:
+        self.rows_total = file.scalar("rows_total")
+        if self.rows_total != rows_total:
+            raise CorruptObject(file.key, f"{self.rows_total} rows where its segment has {rows_total}")
+        self.terms_total, self.documents = file.scalar("terms_total"), file.scalar("documents")
+        self.tokens = file.scalar("tokens")
+        self.length_min, self.length_max = file.scalar("length_min"), file.scalar("length_max")
+        self._file = file
+        blocks = -(-self.terms_total // BLOCK_TERMS)
+        self._sample_bytes = file.array("samples", "u1", None)
+        self._sample_ends = file.array("sample_ends", "<i8", blocks)
+        self._block_ends = file.array("block_ends", "<i8", blocks)
+        self._block_words = file.array("block_words", "<i8", blocks)
+        self._dictionary = file.array("dictionary", "u1", None)
+        self._postings = file.array("postings", "<u4", None)
+        self._has_value = file.array("has_value", "u1", -(-rows_total // 8))
+        lengths = file.sections.get("lengths")
+        if lengths is None or lengths.dtype not in ("|u1", "<u2", "<u4"):
+            raise CorruptObject(file.key, "no lengths")
+        self.lengths = file.array("lengths", lengths.dtype, rows_total)
+        """(rows_total,) unsigned, tokens of each row; at hand after `find`."""
+        if len(self._dictionary) != (int(self._block_ends[-1]) if blocks else 0):
+            raise CorruptObject(file.key, "blocks do not tile the dictionary")
+        self.is_whole = file.source.has(0, file.source.size_bytes)
 
     @classmethod
-    def build(cls, texts: pa.Array | pa.ChunkedArray, settings: FullText) -> Self:
-        """The index of `texts`: string, or list of string.
+    def opened(cls, source: Source, rows_total: int) -> Steps[Self]:
+        """The index in a file of a part of so many rows. One round where it is cold. Raises CorruptObject."""
+        file = yield from Blob.opened(source)
+        return cls(file.expect(text_build.KIND, text_build.VERSION), rows_total)
 
-        The elements of a list are analysed one by one and their lengths add up. Nulls have no value; an
-        empty text has one of length 0.
-        """
-        whole = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-        analysis = analyzer(settings)
-        numbering = _Numbering(analysis)
-        numbers, ends = array("I"), np.zeros(len(whole) + 1, np.int64)
-        for row, value in enumerate(_values(whole)):
-            for text in _texts(value):
-                numbers.extend(map(numbering.__getitem__, analysis.segments(text)))
-            ends[row + 1] = len(numbers)
-        found = np.frombuffer(numbers, np.uint32)
-        kept = np.flatnonzero(found != DROPPED)
-        rows = np.repeat(np.arange(len(whole)), ends[1:] - ends[:-1])[kept]
-        lengths = np.bincount(rows, minlength=len(whole)).astype(np.uint32)
-        terms = sorted(numbering.terms)
-        rank = np.empty(len(terms), np.uint32)
-        rank[[numbering.terms[term] for term in terms]] = np.arange(len(terms))
-        keys = np.sort(_pairs(rows, rank[found[kept]]))
-        first = np.flatnonzero(np.diff(keys, prepend=keys[:1] + np.uint64(1)))
-        frequencies = np.diff(first, append=len(keys))
-        has_value = whole.is_valid().to_numpy(zero_copy_only=False)
-        return cls._assemble(pa.array(terms, pa.string()), keys[first], frequencies, lengths, has_value)
+    @classmethod
+    def of(cls, data: bytes | memoryview, rows_total: int) -> Self:
+        """The index in memory. Raises CorruptObject; bytes are trusted."""
+        return resident(cls.opened(MemorySource(data), rows_total))
 
     @classmethod
     def empty(cls, rows_total: int) -> Self:
         """The index of rows without a value."""
-        none = np.empty(0, np.uint64)
-        terms = pa.array([], pa.string())
-        return cls._assemble(
-            terms, none, none, np.zeros(rows_total, np.uint32), np.zeros(rows_total, np.bool_)
-        )
+        return cls.build(pa.nulls(rows_total, pa.string()), FullText())
 
     @classmethod
-    def _assemble(
-        cls,
-        terms: pa.Array,
-        keys: npt.NDArray[np.uint64],
-        frequencies: npt.NDArray[np.integer[Any]],
-        lengths: npt.NDArray[np.uint32],
-        has_value: npt.NDArray[np.bool_],
-    ) -> Self:
-        """terms: sorted. keys: ascending (row, term number) pairs with their frequencies."""
-        narrow = frequencies.astype(np.min_scalar_type(int(frequencies.max(initial=0))))
-        rows, numbers = _unpaired(keys)
-        order = np.argsort(_pairs(numbers, rows))
-        by_term, by_row = (
-            np.bincount(numbers, minlength=len(terms)),
-            np.bincount(rows, minlength=len(lengths)),
-        )
-        postings = Lists(_starts(by_term), rows[order], narrow[order])
-        return cls(_term_arrays(terms), postings, Lists(_starts(by_row), numbers, narrow), lengths, has_value)
+    def build(cls, texts: pa.Array | pa.ChunkedArray, settings: FullText) -> Self:
+        """The index of `texts`, string or list of string: see `text_build.built`."""
+        return cls.of(text_build.built(texts, settings), len(texts))
 
     @classmethod
     def merge(cls, indexes: Sequence[TextIndex], row_maps: Sequence[Ints], rows_total: int) -> Self:
-        """One index over `rows_total` rows: row r of indexes[i] becomes row row_maps[i][r], or goes (-1).
-
-        Equal to building it from the texts again; rows that nothing maps to have no value. Cost: a sort of
-        the pairs kept.
-        """
-        every = pa.concat_arrays([index.terms() for index in indexes]).dictionary_encode()
-        order = pc.sort_indices(every.dictionary).to_numpy()
-        rank = np.empty(len(order), np.uint32)
-        rank[order] = np.arange(len(order))
-        codes = rank[every.indices.to_numpy()]
-        lengths, has_value = np.zeros(rows_total, np.uint32), np.zeros(rows_total, np.bool_)
-        keys, frequencies, first = [], [], 0
-        for index, row_map in zip(indexes, row_maps, strict=True):
-            kept = np.flatnonzero(row_map >= 0)
-            lengths[row_map[kept]], has_value[row_map[kept]] = index.lengths[kept], index.has_value[kept]
-            places = index.forward_lists.places(kept)
-            rows = np.repeat(row_map[kept], index.forward_lists.counts(kept))
-            keys.append(_pairs(rows, codes[first + index.forward_lists.numbers[places].astype(np.int64)]))
-            frequencies.append(index.forward_lists.frequencies[places].astype(np.uint32))
-            first += index.terms_total
-        pairs, counts = np.concatenate(keys), np.concatenate(frequencies)
-        by_row = np.argsort(pairs)
-        kept_rows, numbers = _unpaired(pairs[by_row])
-        # terms of deleted rows alone must not stay behind
-        used = np.bincount(numbers, minlength=len(order)) > 0
-        compact = _pairs(kept_rows, (np.cumsum(used) - 1)[numbers])
-        terms = every.dictionary.take(pa.array(order[used]))
-        return cls._assemble(terms, compact, counts[by_row], lengths, has_value)
+        """One index of several that are wholly at hand: see `text_build.merged`."""
+        return cls.of(text_build.merged(indexes, row_maps, rows_total), rows_total)
 
     def encode(self) -> bytes:
-        """The index as a file."""
-        sections: dict[str, npt.NDArray[Any]] = {
-            "term_offsets": self._term_offsets,
-            "term_bytes": self._term_bytes,
-            "lengths": self.lengths,
-            "has_value": self.has_value,
-        }
-        for name, lists in (("posting", self._postings), ("forward", self.forward_lists)):
-            sections[f"{name}_offsets"] = lists.offsets
-            sections[f"{name}_numbers"] = lists.numbers
-            sections[f"{name}_frequencies"] = lists.frequencies
-        meta = {
-            "kind": KIND,
-            "version": VERSION,
-            "rows_total": self.rows_total,
-            "terms_total": self.terms_total,
-        }
-        return blob.encode(sections, meta)
-
-    @classmethod
-    def open(cls, data: memoryview | bytes, key: str, *, verify: bool = False) -> Self:
-        """The index in a file, without copying.
-
-        `verify` checks every byte: not needed where the file was mapped by its digest. Raises CorruptObject.
-        """
-        file = blob.Blob.open(data, key).expect(KIND, VERSION)
-        if verify:
-            file.verify()
-        n, t = file.scalar("rows_total"), file.scalar("terms_total")
-        return cls(
-            (file.array("term_offsets", "<i4", t + 1), file.array("term_bytes", "u1", None)),
-            _open_lists(file, "posting", t),
-            _open_lists(file, "forward", n),
-            file.array("lengths", "<u4", n),
-            file.array("has_value", "?", n),
-        )
+        """The index as a file. It must be wholly at hand."""
+        assert self.is_whole
+        return bytes(self._file.source.data)
 
     @property
-    def rows_total(self) -> int:
-        """Rows of the part, with a value or without."""
-        return len(self.lengths)
+    def has_value(self) -> Bools:
+        """(rows_total,) bool, which rows are not null; at hand after `find`. Cost: unpacks all bits."""
+        return np.unpackbits(self._has_value, count=self.rows_total, bitorder="little").view(np.bool_)
 
-    @property
-    def terms_total(self) -> int:
-        """Distinct terms."""
-        return len(self._term_offsets) - 1
+    def find(self, terms: Iterable[str]) -> Steps[list[Term | None]]:
+        """The entry of each term, None where no row has it. Lengths are at hand then.
 
-    @cached_property
-    def _totals(self) -> tuple[int, int]:
-        return int(np.count_nonzero(self.has_value)), int(self.lengths.sum(dtype=np.uint64))
-
-    def term(self, number: int) -> str:
-        """The term of a number."""
-        return self._encoded(number).decode()
-
-    def number(self, term: str) -> int | None:
-        """The number of a term, or None where no row has it. Cost: a binary search."""
-        wanted = term.encode()
-        number = bisect_left(range(self.terms_total), wanted, key=self._encoded)
-        return number if number < self.terms_total and self._encoded(number) == wanted else None
-
-    def postings(self, term: str) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-        """`(rows, frequencies)` of a term, (p,) uint32 each, rows ascending; deleted rows included."""
-        number = self.number(term)
-        if number is None:
-            return np.empty(0, np.uint32), np.empty(0, np.uint32)
-        return self._postings.one(number)
-
-    def forward(self, row: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-        """`(term numbers, frequencies)` of a row, uint32 each, numbers ascending."""
-        return self.forward_lists.one(row)
-
-    def statistics(self, terms: Iterable[str], alive: npt.NDArray[np.bool_]) -> FieldStatistics:
-        """The statistics of the live rows for these terms. alive: (rows_total,) bool.
-
-        Cost: the smaller of the terms' postings and the dead rows' forward lists.
+        One round where the index is cold, a few microseconds a term where it is not.
         """
-        numbers = {term: self.number(term) for term in terms}
-        dead = np.flatnonzero(~alive)
-        known = np.unique(np.array([n for n in numbers.values() if n is not None], np.int64))
-        counts = self._live_counts(known, dead, alive)
-        documents, tokens = self._totals
-        frequency = {
-            term: 0 if number is None else int(counts[np.searchsorted(known, number)])
-            for term, number in numbers.items()
-        }
-        return FieldStatistics(
-            documents - int(np.count_nonzero(self.has_value[dead])),
-            tokens - int(self.lengths[dead].sum(dtype=np.uint64)),
-            frequency,
-        )
+        encoded = [term.encode() for term in terms]
+        blocks = [bisect_right(self._samples, term) - 1 for term in encoded]
+        if not self.is_whole:
+            spans = [self._file.span("dictionary", *self._block(block)) for block in set(blocks) - {-1}]
+            if self.documents:
+                spans += [self._file.span("lengths"), self._file.span("has_value")]
+            yield from self._file.want(*sorted(spans), gap_bytes=GAP_BYTES)
+        return [self._entry(block, term) for block, term in zip(blocks, encoded, strict=True)]
 
-    def _live_counts(self, numbers: Ints, dead: Ints, alive: npt.NDArray[np.bool_]) -> Ints:
-        """How many live rows have each of these terms. numbers: ascending and distinct."""
-        counts = self._postings.counts(numbers)
-        if not len(dead) or not len(numbers):
-            return counts
-        if self.forward_lists.counts(dead).sum() > counts.sum():
-            return np.array(
-                [np.count_nonzero(alive[self._postings.one(number)[0]]) for number in numbers.tolist()]
-            )
-        gone = self.forward_lists.numbers[self.forward_lists.places(dead)]
-        place = np.minimum(np.searchsorted(numbers, gone), len(numbers) - 1)
-        return counts - np.bincount(place[numbers[place] == gone], minlength=len(numbers))
+    def bring(self, terms: Iterable[Term]) -> Steps[None]:
+        """Have the postings of these terms at hand. One round where they are cold."""
+        if not self.is_whole:
+            spans = [self._file.span("postings", term.start, term.stop) for term in terms]
+            yield from self._file.want(*sorted(spans), gap_bytes=GAP_BYTES)
 
-    def _encoded(self, number: int) -> bytes:
-        return bytes(self._bytes_view[self._offsets_view[number] : self._offsets_view[number + 1]])
+    def postings(self, term: Term) -> Postings:
+        """The postings of a term, after `bring`; views of the file."""
+        words, total = self._postings[term.start : term.stop], self.rows_total
+        width = "<u4" if term.frequency_max >= WIDE else "u1"
+        if term.count * text_build.DENSE_SHARE >= total >= text_build.DENSE_ROWS_MIN:
+            return Postings(None, words.view(width)[:total], term.count, total)
+        rows = words.view(text_build.row_type(total))[: term.count]
+        frequencies = words[-(-rows.nbytes // 4) :].view(width)[: term.count]
+        return Postings(rows, frequencies, term.count, total)
+
+    def terms_with_prefix(self, prefix: str, limit: int) -> Steps[list[str]]:
+        """The first `limit` terms that begin with `prefix`, in the order of their UTF-8 bytes. One round."""
+        start = prefix.encode()
+        first = max(0, bisect_right(self._samples, start) - 1)
+        # terms with the prefix are below prefix + 0xFF, and a block holds BLOCK_TERMS
+        stop = min(bisect_left(self._samples, start + SEPARATOR), first + -(-limit // BLOCK_TERMS) + 1)
+        found: list[str] = []
+        if first < stop:
+            span = (self._block(first)[0], self._block(stop - 1)[1])
+            yield from self._file.want(self._file.span("dictionary", *span), gap_bytes=GAP_BYTES)
+            for block in range(first, stop):
+                terms = self._block_parts(block)[-1].split(SEPARATOR)[1:-1]
+                found += [term.decode() for term in terms if term.startswith(start)]
+        return found[:limit]
 
     def terms(self) -> pa.Array:
-        """The terms as an Arrow array of string, in the order of their numbers."""
-        buffers = [None, pa.py_buffer(self._term_offsets), pa.py_buffer(self._term_bytes)]
-        return pa.Array.from_buffers(pa.string(), self.terms_total, buffers)
+        """All terms, in the order of their UTF-8 bytes. The index must be wholly at hand."""
+        blocks = range(len(self._block_ends))
+        parts = [self._block_parts(block)[-1].split(SEPARATOR)[1:-1] for block in blocks]
+        arrays = [pa.array(terms, pa.binary()).cast(pa.string()) for terms in parts]
+        return pa.concat_arrays([pa.array([], pa.string()), *arrays])
 
+    def counts(self) -> Ints:
+        """(terms_total,) in how many rows each term is. The index must be wholly at hand."""
+        return self._table[0]
 
-def bm25_scores(
-    index: TextIndex, statistics: FieldStatistics, query_terms: Mapping[str, int], settings: FullText
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """BM25 of every row that has a query term, deleted rows included.
+    def run(self, first: int, stop: int) -> tuple[Unsigned, Unsigned]:
+        """Rows and frequencies of the terms [first, stop) by their order, term after term.
 
-    query_terms: term to how often the query has it. statistics: of the whole snapshot, for at least these
-    terms. Returns `(rows, scores)`: (j,) int64 ascending and float64, greater than 0. With N documents, df
-    of them with the term t:
-
-        sum over t of idf · tf·(k1 + 1) / (tf + k1·(1 - b + b·dl/avgdl)) · q·(k3 + 1) / (k3 + q)
-        idf = ln(1 + (N - df + 0.5) / (df + 0.5))
-
-    Terms are added in sorted order, so a row's score does not depend on the part it is in.
-    """
-    if not statistics.tokens:
-        return np.empty(0, np.int64), np.empty(0)
-    average = statistics.tokens / statistics.documents
-    found = []
-    for term in sorted(query_terms):
-        rows, frequencies = index.postings(term)
-        df, q = statistics.document_frequency[term], query_terms[term]
-        weight = math.log(1 + (statistics.documents - df + 0.5) / (df + 0.5)) * (
-            q * (settings.k3 + 1) / (settings.k3 + q)
+        The index must be wholly at hand.
+        """
+        counts, maxima = self._table[0][first:stop], self._table[1][first:stop]
+        bounds = self._table[2][first : stop + 1]
+        words, starts = self._postings[bounds[0] : bounds[-1]], bounds[:-1] - bounds[0]
+        is_plain = ~(text_build.dense_terms(counts, self.rows_total) | (maxima >= WIDE))
+        row_slots, frequency_slots = text_build.posting_slots(
+            starts[is_plain], counts[is_plain], self.rows_total
         )
-        tf = frequencies.astype(np.float64)
-        norm = settings.k1 * (1 - settings.b + settings.b * index.lengths[rows] / average)
-        found.append((rows, weight * (tf * (settings.k1 + 1) / (tf + norm))))
-    return _summed(found, index.rows_total)
+        of_plain = np.repeat(is_plain, counts)
+        rows = np.empty(len(of_plain), np.uint32)
+        frequencies = np.empty(len(of_plain), np.uint32)
+        rows[of_plain] = words.view(text_build.row_type(self.rows_total))[row_slots]
+        frequencies[of_plain] = words.view("u1")[frequency_slots]
+        ends = np.cumsum(counts)
+        for i in np.flatnonzero(~is_plain).tolist():
+            term = Term(int(counts[i]), int(maxima[i]), int(bounds[i]), int(bounds[i + 1]))
+            part = slice(int(ends[i] - counts[i]), int(ends[i]))
+            rows[part], frequencies[part] = self.postings(term).listed()
+        return rows, frequencies
+
+    @cached_property
+    def _samples(self) -> list[bytes]:
+        data, ends = self._sample_bytes.tobytes(), self._sample_ends.tolist()
+        return [data[start:stop] for start, stop in zip([0, *ends], ends, strict=False)]
+
+    @cached_property
+    def _table(self) -> tuple[Ints, npt.NDArray[np.uint8], Ints]:
+        """Counts, largest frequencies, and (terms_total + 1,) where postings start, of all terms."""
+        counts, maxima = np.empty(self.terms_total, np.int64), np.empty(self.terms_total, np.uint8)
+        for block in range(len(self._block_ends)):
+            terms = slice(block * BLOCK_TERMS, (block + 1) * BLOCK_TERMS)
+            counts[terms], _, maxima[terms], _ = self._block_parts(block)
+        starts = np.zeros(self.terms_total + 1, np.int64)
+        np.cumsum(text_build.words_of(counts, maxima, self.rows_total), out=starts[1:])
+        if starts[-1] != len(self._postings):
+            raise CorruptObject(self._file.key, "terms do not tile the postings")
+        return counts, maxima, starts
+
+    def _block(self, block: int) -> tuple[int, int]:
+        """The bytes of a block in the dictionary."""
+        return int(self._block_ends[block - 1]) if block else 0, int(self._block_ends[block])
+
+    def _block_terms(self, block: int) -> int:
+        return min(BLOCK_TERMS, self.terms_total - block * BLOCK_TERMS)
+
+    def _block_parts(self, block: int) -> tuple[Unsigned, Unsigned, npt.NDArray[np.uint8], bytes]:
+        """Counts, where postings start, largest frequencies, and the terms between separators."""
+        start, stop = self._block(block)
+        data, n = self._dictionary[start:stop].tobytes(), self._block_terms(block)
+        if data.count(SEPARATOR, 9 * n) != n + 1:
+            raise self._damaged(block)
+        numbers = np.frombuffer(data, "<u4", 2 * n)
+        return numbers[:n], numbers[n:], np.frombuffer(data, "u1", n, 8 * n), data[9 * n :]
+
+    def _entry(self, block: int, term: bytes) -> Term | None:
+        if block < 0:
+            return None
+        start, stop = self._block(block)
+        data, n = self._dictionary[start:stop].tobytes(), self._block_terms(block)
+        place = data.find(SEPARATOR + term + SEPARATOR, 9 * n)
+        if place < 0:
+            return None
+        number = data.count(SEPARATOR, 9 * n, place)
+        if number >= n:
+            raise self._damaged(block)
+        count, frequency_max = _U32(data, 4 * number)[0], data[8 * n + number]
+        first = int(self._block_words[block]) + _U32(data, 4 * (n + number))[0]
+        size = _words(count, frequency_max, self.rows_total)
+        if first + size > len(self._postings):
+            raise self._damaged(block)
+        return Term(count, frequency_max, first, first + size)
+
+    def _damaged(self, block: int) -> CorruptObject:
+        offset = self._file.span("dictionary", *self._block(block))[0]
+        return CorruptObject(self._file.key, f"damaged dictionary block {block}", offset=offset)
 
 
-def _summed(
-    found: Sequence[tuple[npt.NDArray[np.uint32], npt.NDArray[np.float64]]], rows_total: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Shares added up by row, in the order given; rows are distinct within one element."""
-    if 8 * sum(len(rows) for rows, _ in found) > rows_total:
-        dense = np.zeros(rows_total)
-        for rows, shares in found:
-            dense[rows] += shares
-        hit = np.flatnonzero(dense)
-        return hit, dense[hit]
-    hit = np.unique(np.concatenate([np.empty(0, np.uint32), *(rows for rows, _ in found)])).astype(np.int64)
-    scores = np.zeros(len(hit))
-    for rows, shares in found:
-        scores[np.searchsorted(hit, rows)] += shares
-    return hit, scores
-
-
-class _Numbering(dict[str, int]):
-    """Segment to the number of its term, or DROPPED; `terms` are numbered in the order they turn up."""
-
-    def __init__(self, analysis: Analyzer) -> None:
-        super().__init__()
-        self._analysis = analysis
-        self.terms: dict[str, int] = {}
-
-    def __missing__(self, segment: str) -> int:
-        term = self._analysis.term(segment)
-        number = self.terms.setdefault(term, len(self.terms)) if term else DROPPED
-        if len(segment) <= TOKEN_LENGTH_MAX:  # longer ones may be as long as the text
-            self[segment] = number
-        return number
-
-
-def _values(texts: pa.Array) -> Iterable[Any]:
-    """The values as Python objects, a bounded number at a time."""
-    for start in range(0, len(texts), VALUES_AT_ONCE):
-        yield from texts.slice(start, VALUES_AT_ONCE).to_pylist()
-
-
-def _texts(value: str | list[str | None] | None) -> Iterable[str]:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else (text for text in value if text is not None)
-
-
-def _pairs(high: npt.NDArray[np.integer[Any]], low: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint64]:
-    """(high, low) pairs of 32-bit numbers as one sortable number each."""
-    return high.astype(np.uint64) << np.uint64(32) | low.astype(np.uint64)
-
-
-def _unpaired(pairs: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-    return (pairs >> np.uint64(32)).astype(np.uint32), pairs.astype(np.uint32)
-
-
-def _starts(counts: npt.NDArray[np.integer[Any]]) -> Ints:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-
-
-def _term_arrays(terms: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
-    _, offset_buffer, byte_buffer = terms.buffers()
-    if not len(terms):
-        return np.zeros(1, np.int32), np.empty(0, np.uint8)
-    offsets = np.frombuffer(offset_buffer, np.int32, len(terms) + 1)
-    data = (
-        np.empty(0, np.uint8)
-        if byte_buffer is None
-        else np.frombuffer(byte_buffer, np.uint8, int(offsets[-1]))
-    )
-    return offsets, data
-
-
-def _open_lists(file: blob.Blob, name: str, count: int) -> Lists:
-    section = file.sections.get(f"{name}_frequencies")
-    if section is None or section.dtype not in _FREQUENCY_TYPES:
-        raise CorruptObject(file.key, f"no frequencies of {name} lists", offset=blob.PREFIX_BYTES)
-    return Lists(
-        file.array(f"{name}_offsets", "<i8", count + 1),
-        file.array(f"{name}_numbers", "<u4", None),
-        file.array(f"{name}_frequencies", section.dtype, None),
-    )
+def _words(count: int, frequency_max: int, rows_total: int) -> int:
+    """`text_build.words_of` of one term, without the cost of arrays."""
+    width = 1 if frequency_max < WIDE else 4
+    if count * text_build.DENSE_SHARE >= rows_total >= text_build.DENSE_ROWS_MIN:
+        return -(-rows_total * width // 4)
+    row_bytes = 2 if rows_total <= 2**16 else 4
+    return -(-count * row_bytes // 4) + -(-count * width // 4)
