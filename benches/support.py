@@ -7,6 +7,7 @@ A bench is a script, `python benches/NAME.py --json out.json`, where the project
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import datetime as dt
 import json
@@ -17,6 +18,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -112,7 +114,7 @@ class Figure:
     def shown(self) -> str:
         """The value with its unit, as people write it."""
         digits = f"{self.value:.4f}" if abs(self.value) < 1 else f"{self.value:,.4g}"
-        if float(self.value).is_integer():
+        if float(self.value).is_integer() or abs(self.value) >= 1_000:
             digits = f"{self.value:,.0f}"
         return f"{digits} {self.unit}".strip()
 
@@ -196,3 +198,32 @@ def wait_until(is_done: Callable[[], bool], what: str, *, timeout_s: float = 60.
         if time.monotonic() > end_s:
             raise RuntimeError(f"{what} did not happen within {timeout_s:g} s")
         time.sleep(0.05)
+
+
+def options(description: str | None, *, data: bool = False) -> argparse.ArgumentParser:
+    """The options that benches share: --json, --work and, with `data`, --data."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    if data:
+        parser.add_argument(
+            "--data",
+            type=Path,
+            default=os.environ.get("ELACSYM_TEST_DATA"),
+            required="ELACSYM_TEST_DATA" not in os.environ,
+            help="the folder of the evaluation collections",
+        )
+    parser.add_argument("--work", type=Path, help="keep generated data and stores here for the next run")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    return parser
+
+
+@contextlib.contextmanager
+def working_folder(chosen: Path | None) -> Iterator[Path]:
+    """`chosen`, made if need be, or a temporary folder beside the current one's files, so on a real disk."""
+    if chosen is not None:
+        chosen.mkdir(parents=True, exist_ok=True)
+        yield chosen.resolve()
+        return
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as name:
+        yield Path(name)
