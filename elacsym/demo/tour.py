@@ -232,9 +232,9 @@ def _plan(plan: dict[str, Any]) -> Text:
     lines = [f"plan: {plan['kind']}, {rows['matched']:,} of {rows['live']:,} rows match the filter"]
     for leg in plan["legs"]:
         terms = f", words {' '.join(leg['terms'])}" if leg.get("terms") else ""
-        ways = dict.fromkeys(part["way"] for part in leg["parts"])
+        ways = dict.fromkeys(part["way"] for part in leg.get("parts", ()))
         lines.append(
-            f"  {leg['leg']} by {', '.join(ways) or 'nothing'}: {leg['rows_scored']:,} rows scored, "
+            f"  {leg['leg']} by {', '.join(ways) or leg['index']}: {leg['rows_scored']:,} rows scored, "
             f"{leg['candidates']:,} candidates{terms}"
         )
     if plan["rounds"]:

@@ -22,8 +22,8 @@ PLAN_SCHEMAS: Json = {
             "part": _told(STRING, "`memtable`, or a segment"),
             "way": _told(
                 STRING,
-                "vectors: `scan` compares every vector, `gather` those of few matching rows, `codes` "
-                "estimates by quantised vectors and compares the best; texts: `postings`",
+                "`scan` compares every vector, `gather` those of few matching rows, `codes` estimates by "
+                "quantised vectors and compares the best",
             ),
             "matched": _told(COUNT, "rows that the filter leaves"),
             "cost_estimated_us": _told(_US, "what this way was expected to take"),
@@ -39,9 +39,12 @@ PLAN_SCHEMAS: Json = {
             "leg": _told(STRING, "`vector:ATTRIBUTE` or `text:ATTRIBUTE+…`"),
             "candidates": _told(COUNT, "rows that the leg gives to the ranking"),
             "rows_scored": _told(COUNT, "rows with an exact distance or BM25 score"),
-            "parts": array(ref("PlanLegPart")),
+            "index": _told(STRING, "`vectors` or `postings`"),
+            "parts": _told(array(ref("PlanLegPart")), "of a vector leg: how each part was searched"),
+            "terms": _told(array(STRING), "of a text leg: the words of the query that the namespace has"),
+            "postings": _told(COUNT, "of a text leg: live rows that have a term, added over the terms"),
         },
-        ["leg", "candidates"],
+        ["leg", "candidates", "index", "rows_scored"],
     ),
     "Plan": _open(
         {
