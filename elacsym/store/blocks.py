@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from elacsym.format.manifest import FileRef
 from elacsym.format.reading import Span
 from elacsym.store.base import ObjectStore
 from elacsym.store.mapped import Backing
-from elacsym.store.ranges import coalesce
+from elacsym.store.ranges import coalesce, runs_of_zeros
 from elacsym.store.residents import Use
 from elacsym.telemetry import CACHE_REQUESTS, CACHE_SHARED, count_read, get_logger
 
@@ -108,11 +108,6 @@ class BlockFile:
         assert self._backing is not None, "nothing was brought yet"
         return self._backing.data
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether every byte is at hand."""
-        return self._is_whole
-
     def unlink(self) -> None:
         """Nobody shall find the bytes any more; whoever uses them goes on."""
         if self._backing is not None:
@@ -150,7 +145,7 @@ class BlockFile:
             ]
             CACHE_SHARED.inc(len(tasks))
             with_head = is_headless and not any(flight.with_head for flight in self._flights)
-            own = [run for part in missing for run in _zeros(self._claimed, part)]
+            own = [run for part in missing for run in runs_of_zeros(self._claimed, part)]
             if own or with_head:
                 tasks.append(self._start(own, gap_bytes, with_head=with_head))
             # one waiter that gives up must not take the others' fetch with it
@@ -175,10 +170,12 @@ class BlockFile:
     def _missing(self, spans: Sequence[Span]) -> list[range]:
         """The units of these ranges, and of the eager part where the head is unknown, that are not at
         hand."""
-        wanted = list(spans) if self._head is not None else [(0, self.ref.eager_bytes), *spans]
-        units = [(run.start, run.stop) for run in (self._units_of(*span) for span in wanted)]
-        joined = (range(*run) for run in coalesce(units, gap_bytes_max=1))
-        return [run for part in joined for run in _zeros(self._verified, part)]
+        wanted = spans if self._head is not None else [(0, self.ref.eager_bytes), *spans]
+        return [run for part in self._joined_units(wanted) for run in runs_of_zeros(self._verified, part)]
+
+    def _joined_units(self, spans: Sequence[Span]) -> list[range]:
+        units = (self._units_of(*span) for span in spans)
+        return [range(*run) for run in coalesce([(u.start, u.stop) for u in units], gap_bytes_max=1)]
 
     def _start(self, runs: list[range], gap_bytes: int, *, with_head: bool) -> asyncio.Task[None]:
         flight = _Flight(runs, with_head)
@@ -217,6 +214,8 @@ class BlockFile:
             backing = self._backing
             if self._head is None and backing.may_hold:
                 self._head = self._checked_head(backing.data)
+                if self._head is None:
+                    self._count_damaged([(0, self.ref.head_bytes)])
                 self._settle()
             head = self._head
             if backing.is_final and head is None:
@@ -246,24 +245,25 @@ class BlockFile:
         """The units of a run that have to be fetched; what is elsewhere than in `extents` was never
         written."""
         good = np.zeros(len(run), np.bool_)
-        for part in coalesce(
-            [(u.start, u.stop) for u in (self._units_of(*e) for e in extents)], gap_bytes_max=1
-        ):
-            units = range(max(part[0], run.start), min(part[1], run.stop))
-            body = backing.data[slice(*self._span_of(units))]
+        for units in self._joined_units(extents):
+            crcs = blob.unit_crcs(backing.data[slice(*self._span_of(units))])
             good[units.start - run.start : units.stop - run.start] = (
-                blob.unit_crcs(body) == head.crcs[units.start : units.stop]
+                crcs == head.crcs[units.start : units.stop]
             )
         self._mark(run, good)
         CACHE_REQUESTS.labels("disk", "hit").inc(int(good.sum()))
-        bad = list(_zeros(good.tobytes(), range(len(run)), run.start))
+        bad = list(runs_of_zeros(good.tobytes(), range(len(run)), run.start))
         if bad and backing.is_final:
             raise CorruptObject(self._key, "checksum mismatch", offset=self._span_of(bad[0])[0])
-        damaged = sum(any(backing.data[slice(*self._span_of(range(u, u + 1)))]) for r in bad for u in r)
-        if damaged:
-            CACHE_REQUESTS.labels("disk", "corrupt").inc(damaged)
-            _log.warning("damaged cache units dropped", key=self._key, units=damaged)
+        self._count_damaged(self._span_of(range(unit, unit + 1)) for part in bad for unit in part)
         return bad
+
+    def _count_damaged(self, spans: Iterable[Span]) -> None:
+        """Count those of these ranges, which are not what they should be, that are no holes either."""
+        count = sum(bool(np.frombuffer(self.data[start:stop], np.uint8).any()) for start, stop in spans)
+        if count:
+            CACHE_REQUESTS.labels("disk", "corrupt").inc(count)
+            _log.warning("damaged cache units dropped", key=self._key, units=count)
 
     def _mark(self, run: range, good: npt.NDArray[np.bool_]) -> None:
         """Note which units of a run are at hand."""
@@ -373,7 +373,9 @@ class BlockFile:
             units = memoryview(body)[max(0, head_bytes - start) :]
             good = blob.unit_crcs(units) == self._head.crcs[run.start : run.stop]
             self._write(backing, run, good, units)
-            damaged += [self._span_of(bad) for bad in _zeros(good.tobytes(), range(len(run)), run.start)]
+            damaged += [
+                self._span_of(bad) for bad in runs_of_zeros(good.tobytes(), range(len(run)), run.start)
+            ]
         return damaged
 
     def _write(self, backing: Backing, run: range, good: npt.NDArray[np.bool_], body: memoryview) -> None:
@@ -382,22 +384,12 @@ class BlockFile:
             if self._is_whole:
                 return
             known = np.frombuffer(self._verified, np.uint8)[run.start : run.stop].astype(np.bool_)
-            for part in _zeros((known | ~good).tobytes(), range(len(run))):
+            for part in runs_of_zeros((known | ~good).tobytes(), range(len(run))):
                 first = self._span_of(run)[0]
                 start, stop = self._span_of(range(run.start + part.start, run.start + part.stop))
                 backing.write(start, body[start - first : stop - first])
             self._verified[run.start : run.stop] = (known | good).tobytes()
             self._settle()
-
-
-def _zeros(marks: bytearray | bytes, part: range, base: int = 0) -> Iterator[range]:
-    """The runs of zeros in marks[part], their places counted from `base`; other marks are ones."""
-    start = marks.find(0, part.start, part.stop)
-    while start >= 0:
-        stop = marks.find(1, start, part.stop)
-        stop = part.stop if stop < 0 else stop
-        yield range(base + start, base + stop)
-        start = marks.find(0, stop, part.stop)
 
 
 def _overlap(runs: list[range], others: list[range]) -> bool:

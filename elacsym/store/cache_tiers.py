@@ -208,18 +208,19 @@ class CacheFolder:
         """The sparse file of this name, made if need be. Raises OSError. Blocks."""
         return SparseFile(self._folder / name, size_bytes)
 
-    def write(self, name: str, data: bytes) -> bool:
-        """Write a whole copy; False if the disk is full. Blocks."""
+    def write(self, name: str, data: bytes) -> int | None:
+        """Write a whole copy: the bytes it takes, or None if the disk is full. Blocks."""
         temporary = self._folder / f"{os.urandom(8).hex()}.tmp"
         try:
             temporary.write_bytes(data)
+            size_bytes = temporary.stat().st_blocks * _BLOCK_BYTES
             temporary.replace(self._folder / name)
-            return True
+            return size_bytes
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             _log.warning("cache folder cannot be written", folder=str(self._folder), error=str(error))
-            return False
+            return None
 
     def path(self, name: str) -> Path:
         """Where a file is."""

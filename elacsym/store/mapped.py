@@ -15,7 +15,7 @@ import weakref
 from pathlib import Path
 from typing import Protocol
 
-from elacsym.telemetry import get_logger
+from elacsym.telemetry import CACHE_REQUESTS, get_logger
 
 _log = get_logger(__name__)
 
@@ -83,7 +83,8 @@ class SparseFile:
         if not self._memory_bytes:
             try:
                 _write_all(self._fd, start, body)
-                self._disk_bytes = _allocated_bytes(os.fstat(self._fd))
+                # some file systems tell what they allocated seconds later
+                self._disk_bytes = max(self._disk_bytes + len(body), _allocated_bytes(os.fstat(self._fd)))
                 return
             except OSError as error:
                 _log.warning("cache file cannot be written", path=str(self._path), error=str(error))
@@ -205,6 +206,7 @@ def _opened(path: Path, size_bytes: int) -> tuple[int, bool]:
     try:
         stat = os.fstat(fd)
         if stat.st_size not in (0, size_bytes):
+            CACHE_REQUESTS.labels("disk", "corrupt").inc()
             # another process may have it mapped: a file is replaced, never cut
             path.unlink(missing_ok=True)
             os.close(fd)

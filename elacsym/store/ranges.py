@@ -1,8 +1,10 @@
-"""Byte ranges: joining near ones into one request, and cutting the parts out again."""
+"""Byte ranges: joining near ones into one request, cutting the parts out again, finding what is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 
 GAP_BYTES_MAX = 256 * 1024  # reading this much too much is cheaper than another request
 
@@ -25,12 +27,22 @@ def coalesce(
 
 def cut(ranges: Sequence[tuple[int, int]], spans: dict[tuple[int, int], bytes]) -> list[bytes]:
     """The bytes of each of `ranges`, in order, out of the spans of `coalesce`; short at the object's end."""
-    ordered = sorted(spans.items())
+    starts = sorted(spans)
     parts = []
     for start, end in ranges:
         if start >= end:
             parts.append(b"")
             continue
-        (first, _), data = next(s for s in reversed(ordered) if s[0][0] <= start)
-        parts.append(data[start - first : end - first])
+        span = starts[bisect_right(starts, (start, sys.maxsize)) - 1]
+        parts.append(spans[span][start - span[0] : end - span[0]])
     return parts
+
+
+def runs_of_zeros(marks: bytearray | bytes, part: range, base: int = 0) -> Iterator[range]:
+    """The runs of zeros in marks[part], their places counted from `base`; other marks are ones."""
+    start = marks.find(0, part.start, part.stop)
+    while start >= 0:
+        stop = marks.find(1, start, part.stop)
+        stop = part.stop if stop < 0 else stop
+        yield range(base + start, base + stop)
+        start = marks.find(0, stop, part.stop)

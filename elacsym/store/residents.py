@@ -25,10 +25,11 @@ _HITS_COUNTED_AT_ONCE = 64  # a metric's lock costs as much as the look-up
 
 @dataclass(slots=True)
 class Use:
-    """When a file came into the cache, and when it was last looked at; monotonic seconds."""
+    """When a file came into the cache and was last looked at, monotonic seconds, and whether it had to go."""
 
     brought_s: float = float("-inf")
     used_s: float = float("-inf")
+    is_evicted: bool = False
 
 
 @dataclass(slots=True)
@@ -44,8 +45,9 @@ class _Resident:
 class Residents:
     """Values by name, the least recently used forgotten first when their sizes exceed `bytes_max`.
 
-    Thread-safe. use_of: the use of the file that a name's value is made of, which every look-up counts as.
-    now_s: monotonic seconds.
+    Thread-safe. use_of: the use of the file that a name's value is made of, which every look-up counts as;
+    None where there is no file. What was made of a file that is evicted is not kept. now_s: monotonic
+    seconds.
     """
 
     def __init__(
@@ -84,15 +86,18 @@ class Residents:
         size_bytes: int,
         *,
         tier: str = STRUCTURES,
+        use: Use | None = None,
         on_gone: Callable[[], None] | None = None,
     ) -> None:
-        """Remember a value in place of another of this name; one above the whole budget is not kept.
+        """Remember a value in place of another of this name.
 
-        on_gone: called, on any thread, when the value is forgotten for another reason than a new `put`.
+        Not kept is one above the whole budget. use: of the file it is made of, if not the one that the name
+        tells. on_gone: called, on any thread, when the value is forgotten for another reason than a new
+        `put`.
         """
-        use = self._use_of(name)
+        use = use or self._use_of(name)
         resident = _Resident(value, size_bytes, tier, use, self._now_s(), on_gone)
-        if size_bytes > self.bytes_max:
+        if size_bytes > self.bytes_max or (use is not None and use.is_evicted):
             self.drop(name, tier=tier)
             _tell([resident])
             return

@@ -7,37 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contract import ObjectStoreContract
+from cache_bench import Bench, brought, lookups, unit_span
 
 from elacsym.clock import SystemClock
 from elacsym.compute import ThreadCompute
 from elacsym.errors import CorruptObject, StoreUnavailable
 from elacsym.format.digest import blake2b_128
-from elacsym.store.cache import SMALL_BYTES_MAX, CachedStore, ObjectCache, ObjectMissing
-from elacsym.store.cache_tiers import LruBytes
-from elacsym.store.faults import FaultRates, FaultyStore
+from elacsym.store.cache import CachedStore, ObjectCache, ObjectMissing
+from elacsym.store.faults import FaultRates
 from elacsym.store.local import LocalStore
-from elacsym.store.memory import MemoryStore
 from elacsym.store.metered import MeteredStore
 from elacsym.store.resolve import ResolvingStore
-from elacsym.telemetry import REGISTRY
+from elacsym.store.whole import SMALL_BYTES_MAX
 
-KEY = "ns/00/docs/ab/seg/job1/vectors"
+KEY = "ns/00/docs/ab/seg/job1/rows.parquet"
 SMALL = b"small and immutable"
 LARGE = random.Random(0).randbytes(SMALL_BYTES_MAX * 3)
-
-
-class TestCachedStore(ObjectStoreContract):
-    @pytest.fixture
-    async def store(self, tmp_path, compute):
-        inner = MemoryStore()
-        store = CachedStore(inner, ObjectCache(inner, compute=compute, folder=tmp_path))
-        yield store
-        await store.close()
-
-    @pytest.fixture
-    def prefix(self) -> str:
-        return "ns/00/docs/ab/seg/"
 
 
 @pytest.fixture
@@ -47,29 +32,6 @@ def compute():
     compute.close()
 
 
-class Bench:
-    """A counted memory store, and caches of it over one folder."""
-
-    def __init__(self, folder: Path, compute) -> None:
-        self.folder, self._compute = folder, compute
-        self.base = MemoryStore()
-        self.faulty = FaultyStore(self.base, random.Random(0))
-        self.store = MeteredStore(self.faulty)
-        self._caches: list[ObjectCache] = []
-
-    def cache(self, **options) -> ObjectCache:
-        options = {"folder": self.folder, "compute": self._compute, **options}
-        self._caches.append(ObjectCache(self.store, **options))
-        return self._caches[-1]
-
-    async def close(self) -> None:
-        for cache in self._caches:
-            await cache.close()
-
-    def files(self) -> list[Path]:
-        return sorted(self.folder.iterdir())
-
-
 @pytest.fixture
 async def bench(tmp_path, compute):
     bench = Bench(tmp_path / "cache", compute)
@@ -77,11 +39,6 @@ async def bench(tmp_path, compute):
     await bench.base.put_if_absent("small", SMALL)
     yield bench
     await bench.close()
-
-
-def lookups(tier: str, outcome: str) -> float:
-    labels = {"tier": tier, "outcome": outcome}
-    return REGISTRY.get_sample_value("elacsym_cache_requests_total", labels) or 0.0
 
 
 async def mapped(cache: ObjectCache, key: str = KEY, data: bytes = LARGE) -> memoryview:
@@ -180,7 +137,6 @@ async def test_a_full_disk_means_serving_from_memory(bench, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_bytes", full)
         await mapped(cache)
-        assert (await cache.get(KEY)).data == LARGE
         assert bench.files() == []
     await mapped(cache)
     assert len(bench.files()) == 1
@@ -204,8 +160,9 @@ async def test_the_disk_budget_evicts_the_least_recently_used_and_mapped_ones_st
     bodies = {f"object{i}": random.Random(i).randbytes(SMALL_BYTES_MAX + 1) for i in range(4)}
     for key, body in bodies.items():
         await bench.base.put_if_absent(key, body)
-    cache = bench.cache(disk_bytes_max=2 * (SMALL_BYTES_MAX + 1))
+    cache = bench.cache(disk_bytes_max=160_000)
     views = [await mapped(cache, key, bodies[key]) for key in ("object0", "object1")]
+    bench.clock.now_s += 10
     await mapped(cache, "object0", bodies["object0"])
     await mapped(cache, "object2", bodies["object2"])
     assert len(bench.files()) == 2
@@ -236,66 +193,27 @@ async def test_temporary_files_of_a_killed_process_are_removed(bench):
     assert bench.files() == []
 
 
-async def test_whole_reads_come_from_memory_or_disk_after_the_first(bench):
-    for key, data in ((KEY, LARGE), ("small", SMALL)):
-        cache = bench.cache()
-        found = await bench.base.get(key)
-        bench.store.reset()
-        assert await cache.get(key) == found
-        assert await cache.get(key) == found
-        assert bench.store.counts["get"] == 1, data
-    bench.store.reset()
-    assert await bench.cache().get(KEY) == await bench.base.get(KEY)
-    assert not bench.store.counts
-
-
-async def test_a_missing_object_is_not_remembered_as_missing(bench):
-    cache = bench.cache()
-    assert await cache.get("later") is None
-    assert await cache.get_ranges("later", [(0, 3)]) is None
-    await bench.base.put_if_absent("later", b"here")
-    assert (await cache.get("later")).data == b"here"
-    assert await cache.get_ranges("later", [(0, 3)]) == [b"her"]
-
-
-async def test_ranges_are_fetched_together_and_once(bench):
-    cache = bench.cache()
-    ranges = [(10, 20), (0, SMALL_BYTES_MAX + 5), (10, 20), (len(LARGE) - 1, len(LARGE) + 9)]
-    expected = [LARGE[start:end] for start, end in ranges]
-    assert await cache.get_ranges(KEY, ranges) == expected
-    assert await cache.get_ranges(KEY, [*ranges, (30, 40)]) == [*expected, LARGE[30:40]]
-    assert bench.store.counts == {"get_ranges": 2}
-
-
 async def test_what_was_dropped_is_fetched_again(bench):
     cache = bench.cache()
-    await cache.get(KEY)
-    await cache.get_ranges(KEY, [(0, 5)])
-    cache.drop(KEY)
-    await cache.get(KEY)
-    await cache.get_ranges(KEY, [(0, 5)])
-    assert bench.store.counts == {"get": 2, "get_ranges": 2}
+    data, ref = await bench.put("blob")
+    for _ in range(2):
+        await mapped(cache)
+        await mapped(cache, "small", SMALL)
+        await brought(cache.file("blob", ref), unit_span(3, ref), data=data)
+        for key in (KEY, "small", "blob"):
+            cache.drop(key)
+        assert bench.files() == []
+        assert cache.residents.bytes == 0
+    assert bench.store.counts == {"get": 4, "get_ranges": 2}
 
 
-async def test_deletions_leave_nothing_behind_that_grows(bench, monkeypatch):
-    """Every object that a collector ever deleted, log slots too, left a name in memory."""
-    monkeypatch.setattr("elacsym.store.cache._DROPS_MAX", 4)
+async def test_a_deleted_segment_file_leaves_the_cache(bench):
     store = CachedStore(bench.store, bench.cache())
-    for number in range(10):
-        await store.delete(f"ns/00/docs/0/seg/job-{number}/ids")
-        await store.delete(f"ns/00/docs/0/wal/{number:020d}")
-    assert list(store.cache._drops) == [f"ns/00/docs/0/seg/job-{number}/ids" for number in range(6, 10)]
-
-
-async def test_the_memory_tier_keeps_to_its_budget():
-    tier: LruBytes[str] = LruBytes("memory", 100)
-    assert tier.put("a", "A", 40) == []
-    assert tier.put("b", "B", 40) == []
-    assert tier.get("a") == "A"
-    assert tier.put("c", "C", 40) == ["B"]
-    assert tier.put("huge", "H", 101) == ["H"]
-    assert tier.put("a", "A2", 60) == ["A"]
-    assert (tier.get("a"), tier.get("b"), tier.get("c"), tier.bytes) == ("A2", None, "C", 100)
+    await mapped(store.cache)
+    await store.delete(KEY)
+    assert bench.files() == []
+    with pytest.raises(ObjectMissing):
+        await mapped(store.cache)
 
 
 async def test_mutable_keys_pass_the_cache_by(bench):
@@ -304,6 +222,166 @@ async def test_mutable_keys_pass_the_cache_by(bench):
     await store.get("ns/00/docs/manifest")
     await store.put_if_match("ns/00/docs/manifest", b"two", etag)
     assert (await store.get("ns/00/docs/manifest")).data == b"two"
+
+
+# blobs: which files are kept
+
+
+def held(bench) -> float:
+    return sum(path.stat().st_blocks * 512 for path in bench.files())
+
+
+async def test_the_folder_keeps_to_its_budget_of_allocated_bytes(bench):
+    blobs = {f"b{i}": await bench.put(f"b{i}", seed=i) for i in range(10)}
+    cache = bench.cache(disk_bytes_max=1_000_000)
+    for _ in range(2):
+        for key, (data, ref) in blobs.items():
+            await brought(cache.file(key, ref), (0, len(data)), data=data)
+            assert held(bench) <= 1_000_000
+    assert 2 <= len(bench.files()) <= 3
+    assert bench.cache()._folder.held_bytes == held(bench)
+
+
+async def test_a_scan_over_everything_does_not_flush_what_is_used_again_and_again(bench):
+    blobs = {f"b{i}": await bench.put(f"b{i}", seed=i) for i in range(12)}
+    cache = bench.cache(disk_bytes_max=1_500_000)
+    for _ in range(3):
+        bench.clock.now_s += 10
+        data, ref = blobs["b0"]
+        await brought(cache.file("b0", ref), (0, len(data)), data=data)
+    for key, (data, ref) in list(blobs.items())[1:]:
+        bench.clock.now_s += 10
+        await brought(cache.file(key, ref), (0, len(data)), data=data)
+    bench.store.reset()
+    data, ref = blobs["b0"]
+    await brought(cache.file("b0", ref), (0, len(data)), data=data)
+    assert not bench.store.counts
+
+
+async def test_looking_at_what_was_made_of_a_file_keeps_the_file(bench):
+    blobs = {f"b{i}": await bench.put(f"b{i}", seed=i) for i in range(12)}
+    cache = bench.cache(disk_bytes_max=1_500_000)
+    data, ref = blobs["b0"]
+    file = cache.file("b0", ref)
+    await brought(file, (0, len(data)), data=data)
+    cache.residents.put("b0", file, 100)
+    del file
+    for key, (data, ref) in list(blobs.items())[1:]:
+        bench.clock.now_s += 10
+        assert cache.residents.get("b0") is not None
+        await brought(cache.file(key, ref), (0, len(data)), data=data)
+    assert cache.residents.get("b0").has(0, len(blobs["b0"][0]))
+
+
+async def test_an_evicted_file_stays_readable_and_its_successor_is_another(bench):
+    data, ref = await bench.put("b0")
+    cache = bench.cache(disk_bytes_max=200_000)
+    file = cache.file("b0", ref)
+    await brought(file, unit_span(3, ref), data=data)
+    other, other_ref = await bench.put("b1", seed=1)
+    await brought(cache.file("b1", other_ref), (0, unit_span(20, other_ref)[1]), data=other)
+    assert len(bench.files()) == 1
+    successor = cache.file("b0", ref)
+    assert successor is not file
+    await brought(file, (0, len(data)), data=data)
+    await brought(successor, unit_span(3, ref), data=data)
+    assert held(bench) <= 200_000
+
+
+async def test_what_was_made_of_an_evicted_file_goes_with_it(bench):
+    data, ref = await bench.put("f/b0")
+    cache = bench.cache(disk_bytes_max=200_000)
+    file = cache.file("f/b0", ref)
+    await brought(file, unit_span(3, ref), data=data)
+    cache.residents.put("f/b0", "head", 10)
+    cache.residents.put("f/b0#codes", "codes", 10)
+    await brought(file, (0, len(data)), data=data)
+    assert (cache.residents.get("f/b0"), cache.residents.get("f/b0#codes")) == (None, None)
+    cache.residents.put("f/b0", "made while it was evicted", 10)
+    assert cache.residents.get("f/b0") is None
+
+
+async def test_a_file_above_the_budget_is_served_and_not_kept_beyond_its_use(bench):
+    data, ref = await bench.put("b0")
+    cache = bench.cache(disk_bytes_max=100_000)
+    file = cache.file("b0", ref)
+    await brought(file, (0, len(data)), data=data)
+    assert file.has(0, len(data))
+    assert bench.files() == []
+
+
+async def test_without_a_disk_files_share_the_memory_budget_with_what_was_made_of_them(bench):
+    blobs = {f"b{i}": await bench.put(f"b{i}", seed=i) for i in range(10)}
+    cache = bench.cache(folder=None, memory_bytes_max=1_000_000)
+    for key, (data, ref) in blobs.items():
+        await brought(cache.file(key, ref), (0, len(data)), data=data)
+        cache.residents.put(key, "head", 1_000)
+        assert cache.residents.bytes <= 1_000_000
+    bench.store.reset()
+    data, ref = blobs["b9"]
+    await brought(cache.file("b9", ref), (0, len(data)), data=data)
+    assert not bench.store.counts
+    assert cache.residents.get("b0") is None
+    data, ref = blobs["b0"]
+    await brought(cache.file("b0", ref), unit_span(1, ref), data=data)
+    assert bench.store.counts == {"get_ranges": 1}
+
+
+async def test_a_file_that_was_used_since_it_came_stays_in_memory_longer(bench):
+    blobs = {f"b{i}": await bench.put(f"b{i}", seed=i) for i in range(8)}
+    cache = bench.cache(folder=None, memory_bytes_max=1_000_000)
+    for key, (data, ref) in blobs.items():
+        bench.clock.now_s += 10
+        await brought(cache.file(key, ref), (0, len(data)), data=data)
+        first, first_ref = blobs["b0"]
+        await brought(cache.file("b0", first_ref), unit_span(2, first_ref), data=first)
+    assert len(bench.asked) == 8
+
+
+async def test_no_more_files_are_open_than_allowed(bench):
+    """Thousands of namespaces hold what was made of their files: their descriptors would run out."""
+    blobs = {f"b{i}": await bench.put(f"b{i}", units=2, seed=i) for i in range(60)}
+    cache = bench.cache(files_open_max=16)
+    for key, (data, ref) in blobs.items():
+        bench.clock.now_s += 10
+        file = cache.file(key, ref)
+        await brought(file, unit_span(0, ref), data=data)
+        cache.residents.put(key, file, 10)
+        del file
+        assert len(cache._files) <= 16
+    assert cache.residents.get("b59") is not None
+    assert cache.residents.get("b0") is None
+
+
+async def test_warming_brings_the_whole_file_in_pieces(bench, monkeypatch):
+    monkeypatch.setattr("elacsym.store.cache.PIECE_BYTES", 100_000)
+    data, ref = await bench.put("b0")
+    cache = bench.cache()
+    await cache.warm("b0", ref)
+    assert bench.store.counts["get_ranges"] == -(-len(data) // 100_000)
+    bench.store.reset()
+    await brought(cache.file("b0", ref), (0, len(data)), data=data)
+    assert not bench.store.counts
+
+
+async def test_warming_ends_where_the_budget_ends(bench, monkeypatch):
+    monkeypatch.setattr("elacsym.store.cache.PIECE_BYTES", 50_000)
+    _, ref = await bench.put("b0")
+    await bench.cache(disk_bytes_max=100_000).warm("b0", ref)
+    assert bench.store.counts["get_ranges"] <= 3
+    assert bench.files() == []
+
+
+async def test_closing_ends_fetches_that_are_under_way(bench):
+    _, ref = await bench.put("b0")
+    cache = bench.cache()
+    file = cache.file("b0", ref)
+    reads = [asyncio.create_task(file.bring([(0, 10)], 0)), asyncio.create_task(mapped(cache))]
+    await asyncio.sleep(0)
+    await cache.close()
+    assert all(
+        isinstance(r, asyncio.CancelledError) for r in await asyncio.gather(*reads, return_exceptions=True)
+    )
 
 
 class TestMapsOfLocalFiles:
@@ -325,7 +403,7 @@ class TestMapsOfLocalFiles:
     async def test_the_stores_own_file_is_mapped_and_nothing_is_copied(self, cache, tmp_path):
         await mapped(cache)
         await mapped(cache, "small", SMALL)
-        assert list((tmp_path / "cache").iterdir()) == []
+        assert not (tmp_path / "cache").exists()
 
     async def test_a_map_outlives_the_deletion_of_its_object(self, cache, local):
         view = await mapped(cache)
