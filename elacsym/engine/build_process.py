@@ -24,6 +24,7 @@ import pickle
 import secrets
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -48,14 +49,12 @@ _log = get_logger(__name__)
 
 
 def open_builder(compute: Compute, folder: Path, *, processes: int) -> Builder:
-    """A builder whose processes work in `folder`; one without where `processes` is 0 or the folder cannot be
-    used."""
-    if processes:
-        try:
-            return ProcessBuilder(compute, folder, processes=processes)
-        except OSError as error:
-            _log.warning("segments are built in the server", folder=str(folder), error=str(error))
-    return InlineBuilder(compute)
+    """A builder whose processes work in `folder`, or one without where `processes` is 0.
+
+    What dead processes left in the folder is removed; it is made when it is needed.
+    """
+    _clear(folder)
+    return ProcessBuilder(compute, folder, processes=processes) if processes else InlineBuilder(compute)
 
 
 class ProcessBuilder:
@@ -74,7 +73,8 @@ class ProcessBuilder:
         self.processes = processes
         self._compute, self._inline = compute, InlineBuilder(compute)
         self._inline_bytes_max, self._idle_s = inline_bytes_max, idle_s
-        self._folder, self._lock = _claimed(folder)
+        self._folder = folder
+        self._own: tuple[Path, TextIO] | None = None  # with its lock
         self._numbers = count()
         self._workers: dict[_Worker, asyncio.TimerHandle | None] = {}  # with the end of those that are idle
         self._ending: set[asyncio.Task[None]] = set()
@@ -83,16 +83,21 @@ class ProcessBuilder:
         """See Builder."""
         if plan.weight_bytes <= self._inline_bytes_max:
             return await self._inline.build(plan)
-        folder = self._folder / str(next(self._numbers))
+        try:
+            return await self._build(plan)
+        except OSError as error:
+            _log.warning("a segment is built in the server", folder=str(self._folder), error=str(error))
+            return await self._inline.build(plan)
+
+    async def _build(self, plan: BuildPlan) -> BuiltSegment:
+        if self._own is None:
+            self._own = _claimed(self._folder)
+        folder = self._own[0] / str(next(self._numbers))
         try:
             with measured(plan, "process"):
                 await self._compute.run(_lay_out, plan, folder)
                 await self._run(folder, NICE[plan.kind])
                 return await self._compute.run(_built, folder)
-        except OSError as error:
-            await self._compute.run(shutil.rmtree, folder, ignore_errors=True)
-            _log.warning("a segment is built in the server", folder=str(folder), error=str(error))
-            return await self._inline.build(plan)
         except BaseException:
             await self._compute.run(shutil.rmtree, folder, ignore_errors=True)
             raise
@@ -132,8 +137,10 @@ class ProcessBuilder:
             await worker.end()
         self._workers.clear()
         await asyncio.gather(*self._ending)
-        await self._compute.run(shutil.rmtree, self._folder, ignore_errors=True)
-        self._lock.close()
+        if self._own is not None:
+            folder, lock = self._own
+            await self._compute.run(shutil.rmtree, folder, ignore_errors=True)
+            lock.close()
 
 
 class _Worker:
@@ -188,20 +195,37 @@ class _Worker:
 
 
 def _claimed(folder: Path) -> tuple[Path, TextIO]:
-    """A folder of this process's own, locked; those of dead processes are removed. Raises OSError."""
+    """A folder of this process's own, and its lock. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as turn:
-        # between a folder and its lock there is a moment in which it looks abandoned
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        for entry in folder.iterdir():
-            if entry.is_dir() and (lock := _locked(entry)) is not None:
-                shutil.rmtree(entry, ignore_errors=True)
-                lock.close()
+    with _turn(folder):
         own = folder / secrets.token_hex(8)
         own.mkdir()
-        own_lock = _locked(own)
-        assert own_lock is not None, "nobody else knows the folder"
-        return own, own_lock
+        lock = _locked(own)
+    assert lock is not None, "nobody else knows the folder"
+    return own, lock
+
+
+def _clear(folder: Path) -> None:
+    """Remove the folders of dead processes, as far as possible."""
+    if not folder.is_dir():
+        return
+    try:
+        with _turn(folder):
+            entries = [entry for entry in folder.iterdir() if entry.is_dir()]
+            locks = {entry: lock for entry in entries if (lock := _locked(entry)) is not None}
+        for entry, lock in locks.items():
+            shutil.rmtree(entry, ignore_errors=True)
+            lock.close()
+    except OSError as error:
+        _log.warning("what builds left cannot be removed", folder=str(folder), error=str(error))
+
+
+@contextlib.contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Alone among processes: between a folder and its lock there is a moment in which it looks abandoned."""
+    with (folder / ".lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
 
 
 def _locked(folder: Path) -> TextIO | None:

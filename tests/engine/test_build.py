@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from build_plans import SHAPES, TEXT, attribute, built_here, fold_plan, merge_plan
+from support.builds import SHAPES, TEXT, attribute, built_here, fold_plan, merge_plan
 
 from elacsym.engine.build import BuildPlan
 from elacsym.engine.rows import TailInput

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from build_plans import SHAPES, fold_plan, merge_plan
+from support.builds import SHAPES, fold_plan, merge_plan
 
-from elacsym.compute import ThreadCompute
+from elacsym.compute import InlineCompute, ThreadCompute
 from elacsym.engine import build_process
 from elacsym.engine.build import BuildFailed, InlineBuilder
 from elacsym.engine.build_process import ProcessBuilder
@@ -93,12 +93,12 @@ async def test_a_killed_process_fails_its_build_and_the_next_one_works(tmp_path)
         (pid,) = _pids(builder)
         os.kill(pid, signal.SIGSTOP)
         building = asyncio.create_task(builder.build(fold_plan(SHAPES["vector"])))
-        await _until(lambda: list(builder._folder.glob("*/in/order")))
+        await _until(lambda: list(tmp_path.rglob("in/order")))
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(BuildFailed, match="-9") as caught:
             await building
         assert caught.value.retryable
-        assert [entry.name for entry in builder._folder.iterdir()] == ["lock"]
+        assert [entry.name for entry in builder._own[0].iterdir()] == ["lock"]
         (await builder.build(fold_plan(SHAPES["vector"]))).close()
         assert _pids(builder) != [pid]
 
@@ -118,12 +118,12 @@ async def test_a_cancelled_build_ends_its_process_and_leaves_nothing(tmp_path):
         (pid,) = _pids(builder)
         os.kill(pid, signal.SIGSTOP)
         building = asyncio.create_task(builder.build(fold_plan(SHAPES["vector"])))
-        await _until(lambda: list(builder._folder.glob("*/in/order")))
+        await _until(lambda: list(tmp_path.rglob("in/order")))
         building.cancel()
         with pytest.raises(asyncio.CancelledError):
             await building
         assert not _is_alive(pid)
-        assert [entry.name for entry in builder._folder.iterdir()] == ["lock"]
+        assert [entry.name for entry in builder._own[0].iterdir()] == ["lock"]
 
 
 async def test_inputs_may_lose_their_names_while_a_build_waits(tmp_path):
@@ -133,7 +133,7 @@ async def test_inputs_may_lose_their_names_while_a_build_waits(tmp_path):
         (pid,) = _pids(builder)
         os.kill(pid, signal.SIGSTOP)
         building = asyncio.create_task(builder.build(plan))
-        await _until(lambda: list(builder._folder.glob("*/in/order")))
+        await _until(lambda: list(tmp_path.rglob("in/order")))
         for file in (tmp_path / "files").iterdir():
             file.unlink()
         os.kill(pid, signal.SIGCONT)
@@ -147,18 +147,15 @@ async def test_inputs_may_lose_their_names_while_a_build_waits(tmp_path):
 async def test_a_damaged_input_is_reported_with_its_key(tmp_path, part, where):
     plan = await merge_plan(SHAPES["everything"], tmp_path / "files")
     file = plan.inputs[1].files[part]
-    for place in (0, file.ref.size_bytes // 2, file.ref.size_bytes - 1):
-        good = file.content.read_bytes()
-        bad = bytearray(good)
-        bad[place] ^= 4
-        file.content.write_bytes(bad)
-        async with _builder(
-            tmp_path / "build", inline_bytes_max=-1 if where == "process" else 2**40
-        ) as builder:
+    good = file.content.read_bytes()
+    async with _builder(tmp_path / "build", inline_bytes_max=-1 if where == "process" else 2**40) as builder:
+        for place in (0, file.ref.size_bytes // 2, file.ref.size_bytes - 1):
+            bad = bytearray(good)
+            bad[place] ^= 4
+            file.content.write_bytes(bad)
             with pytest.raises(CorruptObject) as caught:
                 await builder.build(plan)
-        assert caught.value.key == f"seg/1/{part}"
-        file.content.write_bytes(good)
+            assert caught.value.key == f"seg/1/{part}"
 
 
 async def test_a_full_disk_moves_a_build_into_the_pool(tmp_path, monkeypatch):
@@ -182,13 +179,14 @@ async def test_nothing_is_left_when_a_builder_is_closed(tmp_path):
 _SERVER = """
 import asyncio, sys
 from pathlib import Path
-from elacsym.compute import ThreadCompute
-from elacsym.engine.build_process import ProcessBuilder
+from elacsym.compute import InlineCompute, ThreadCompute
+from elacsym.engine.build_process import ProcessBuilder, _claimed
 
 async def main():
     builder = ProcessBuilder(ThreadCompute(1), Path(sys.argv[1]), processes=1)
+    builder._own = _claimed(Path(sys.argv[1]))
     worker = await builder._worker(10)
-    print(worker._process.pid, builder._folder, flush=True)
+    print(worker._process.pid, builder._own[0], flush=True)
     await asyncio.sleep(600)
 
 asyncio.run(main())
@@ -202,24 +200,24 @@ async def test_what_a_killed_server_left_is_ended_and_removed(tmp_path):
     assert server.stdout is not None
     with server, server.stdout:
         pid, folder = server.stdout.readline().split()
-        async with _builder(tmp_path) as builder:
-            assert Path(folder).exists(), "it belongs to a process that lives"
-            assert builder._folder.exists()
+        build_process.open_builder(InlineCompute(), tmp_path, processes=1)
+        assert Path(folder).exists(), "it belongs to a process that lives"
         server.kill()
     await _until(lambda: not _is_alive(int(pid)))
-    assert Path(folder).exists()
-    async with _builder(tmp_path) as builder:
-        assert not Path(folder).exists()
+    build_process.open_builder(InlineCompute(), tmp_path, processes=0)
+    assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
 
 
 async def test_without_a_usable_folder_segments_are_built_in_the_server(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    compute = ThreadCompute(1)
-    assert isinstance(
-        build_process.open_builder(compute, tmp_path / "file" / "build", processes=2), InlineBuilder
-    )
-    assert isinstance(build_process.open_builder(compute, tmp_path, processes=0), InlineBuilder)
-    compute.close()
+    async with _builder(tmp_path / "file" / "build") as builder:
+        assert (await builder.build(fold_plan(SHAPES["vector"]))).folder is None
+
+
+async def test_without_processes_segments_are_built_in_the_server(tmp_path):
+    builder = build_process.open_builder(InlineCompute(), tmp_path / "build", processes=0)
+    assert isinstance(builder, InlineBuilder)
+    assert not list(tmp_path.iterdir())
 
 
 def _is_alive(pid: int) -> bool:

@@ -55,6 +55,7 @@ SHAPES = {
             "vector": attribute("[16]f32", filterable=False),
             "body": attribute("string", full_text=TEXT, filterable=False),
             "strings": attribute("[]string"),
+            "year": attribute("int"),
         },
     ),
 }
