@@ -91,7 +91,10 @@ class Calibrator:
         due = [
             (sample.due_s, inc, attribute, sample)
             for inc, attribute, sample in self._tuning.samples()
-            if inc in opened and sample.due_s <= now_s and len(sample.vectors) >= QUERIES_MIN
+            if inc in opened
+            and sample.is_fresh
+            and sample.due_s <= now_s
+            and len(sample.vectors) >= QUERIES_MIN
         ]
         if not due:
             return False
@@ -112,6 +115,8 @@ class Calibrator:
             CALIBRATIONS.labels(outcome=outcome).inc()
             is_settled = outcome not in ("raised", "lowered")
             sample.due_s = now_s + PERIOD_S if is_settled else now_s
+            # a namespace that nobody asks any more is left to be closed
+            sample.is_fresh = not is_settled
             sample.forget_comparisons()
         CALIBRATION_SECONDS.observe(time.perf_counter() - began_s)
         return True

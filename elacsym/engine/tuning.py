@@ -63,15 +63,17 @@ def adjusted_scale(scale: float, recall: float) -> float:
 class Sample:
     """Queries of one vector attribute. `namespace` is the name they came for; `seen` counts up to the window.
 
-    due_s: when it is compared with exact search next. queries, wanted, right: what was compared at the
-    present effort: how many queries, how many true neighbours they have, how many of these were found.
-    scale_too_low: the last scale at which too few were found; it fades.
+    is_fresh: whether queries came since it was judged. due_s: when it is compared with exact search next.
+    queries, wanted, right: what was compared at the present effort: how many queries, how many true
+    neighbours they have, how many of these were found. scale_too_low: the last scale at which too few were
+    found; it fades.
     """
 
     namespace: str
     vectors: list[Vector] = field(default_factory=list)
     seen: int = 0
     size_bytes: int = 0
+    is_fresh: bool = True
     due_s: float = 0.0
     queries: int = 0
     wanted: int = 0
@@ -135,6 +137,7 @@ class Tuning:
         else:
             self._samples.move_to_end(key)
         sample.seen = min(sample.seen + 1, WINDOW_QUERIES)
+        sample.is_fresh = True
         size_bytes = vector.nbytes + _SAMPLE_OVERHEAD_BYTES
         if len(sample.vectors) < self._samples_max:
             # a copy: the query's own may be a view of the whole request

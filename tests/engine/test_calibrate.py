@@ -87,6 +87,12 @@ def asked(database, count=64):
     return database
 
 
+def later(database):
+    """Another query, when the attribute is due again."""
+    database.services.clock.now_s += PERIOD_S
+    asked(database, 1)
+
+
 def outcomes():
     return {
         name: REGISTRY.get_sample_value("elacsym_calibrations_total", {"outcome": name}) or 0
@@ -120,7 +126,7 @@ async def test_an_effort_that_was_too_low_is_not_tried_again_soon():
     await rounds(database, 200)
     assert 0.7 <= database.scale < 0.8
     for _ in range(3):
-        database.services.clock.now_s += PERIOD_S
+        later(database)
         assert await rounds(database, 10) == {"kept": 1}
 
 
@@ -141,9 +147,16 @@ async def test_good_recall_is_left_alone_for_a_while_and_looked_at_again():
     asked_so_far = len(database.queries)
     assert await rounds(database, 3) == {}
     assert len(database.queries) == asked_so_far
-    database.services.clock.now_s += PERIOD_S
+    later(database)
     await rounds(database, 1)
     assert len(database.queries) > asked_so_far
+
+
+async def test_what_nobody_asks_any_more_is_not_looked_at_again():
+    database = asked(Database(lambda scale: 0.99))
+    await rounds(database, 8)
+    database.services.clock.now_s += 100 * PERIOD_S
+    assert await rounds(database, 10) == {}
 
 
 async def test_every_sampled_query_is_compared_once_and_none_of_it_is_sampled():
@@ -186,7 +199,7 @@ async def test_a_failure_is_counted_and_tried_again_later():
     working, database.query = database.query, fail
     assert await rounds(database, 3) == {"failed": 1}
     database.query = working
-    database.services.clock.now_s += PERIOD_S
+    later(database)
     await rounds(database, 2)
     assert database.scale > 1
 
