@@ -37,7 +37,7 @@ BUSY_SHARE = 0.5
 
 # how many queries are evidence, and how many already are where recall is far below its target
 QUERIES_MIN = 16
-QUERIES_TO_JUDGE = 32
+QUERIES_TO_JUDGE = 64
 _QUERIES_TO_LEAP = 8
 _FADING = 0.99
 _QUERIES_PER_ROUND = 4

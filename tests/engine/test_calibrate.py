@@ -110,24 +110,24 @@ async def rounds(database, count):
 
 async def test_an_effort_is_raised_until_recall_is_good_enough():
     database = asked(Database(lambda scale: 0.9 if scale < 2.5 else 0.99))
-    found = await rounds(database, 40)
+    found = await rounds(database, 60)
     assert found["raised"] == 2
     assert database.scale == pytest.approx(1.6**2)
 
 
 async def test_an_effort_is_lowered_where_recall_is_perfect_without_it():
     database = asked(Database(lambda scale: 1.0))
-    await rounds(database, 100)
+    await rounds(database, 130)
     assert database.scale == SCALE_MIN
 
 
 async def test_an_effort_that_was_too_low_is_not_tried_again_soon():
     database = asked(Database(lambda scale: 1.0 if scale >= 0.7 else 0.9))
-    await rounds(database, 200)
+    await rounds(database, 400)
     assert 0.7 <= database.scale < 0.8
     for _ in range(3):
         later(database)
-        assert await rounds(database, 10) == {"kept": 1}
+        assert await rounds(database, 20) == {"kept": 1}
 
 
 async def test_far_too_low_recall_is_answered_after_a_few_queries_and_a_small_lack_after_many():
@@ -135,7 +135,7 @@ async def test_far_too_low_recall_is_answered_after_a_few_queries_and_a_small_la
     await rounds(bad, 2)
     assert bad.scale > 1
     poor = asked(Database(lambda scale: 0.97))
-    await rounds(poor, 7)
+    await rounds(poor, 15)
     assert poor.scale == 1
     await rounds(poor, 1)
     assert poor.scale == 1.25
@@ -143,7 +143,7 @@ async def test_far_too_low_recall_is_answered_after_a_few_queries_and_a_small_la
 
 async def test_good_recall_is_left_alone_for_a_while_and_looked_at_again():
     database = asked(Database(lambda scale: 0.99))
-    assert await rounds(database, 8) == {"kept": 1}
+    assert await rounds(database, 16) == {"kept": 1}
     asked_so_far = len(database.queries)
     assert await rounds(database, 3) == {}
     assert len(database.queries) == asked_so_far
@@ -154,7 +154,7 @@ async def test_good_recall_is_left_alone_for_a_while_and_looked_at_again():
 
 async def test_what_nobody_asks_any_more_is_not_looked_at_again():
     database = asked(Database(lambda scale: 0.99))
-    await rounds(database, 8)
+    await rounds(database, 16)
     database.services.clock.now_s += 100 * PERIOD_S
     assert await rounds(database, 10) == {}
 

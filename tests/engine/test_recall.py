@@ -124,7 +124,7 @@ async def test_a_real_index_is_judged(indexed):
     for query in asked(indexed, 64):
         await query
     before, calibrator = judged(), Calibrator(indexed)
-    for _ in range(8):
+    for _ in range(16):
         assert await calibrator.run_once()
     assert judged() == before + 1
 
