@@ -24,7 +24,7 @@ import numpy as np
 from benches import generated, mixed
 from benches.distant import DistantStore, Read
 from benches.embedded import folder_store, opened
-from benches.support import Figure, options, report, working_folder
+from benches.support import Figure, options, report, table, working_folder
 from benches.truth import Distances
 from benches.vector_sets import share_filter, window
 from elacsym.engine.database import Database
@@ -130,6 +130,17 @@ def check_answers(work: Path, rows: int, colds: dict[str, list[Cold]]) -> list[F
     ]
 
 
+def summed(reads: Sequence[Read]) -> list[tuple[int, str, int, int]]:
+    """Round, what was read, requests, bytes; slots of the log are one thing."""
+    totals: dict[tuple[int, str], tuple[int, int]] = {}
+    for read in reads:
+        *_, folder, name = read.key.split("/")
+        key = (read.round, "log" if folder == "wal" else name)
+        requests, size_bytes = totals.get(key, (0, 0))
+        totals[key] = (requests + 1, size_bytes + read.size_bytes)
+    return [(*key, *total) for key, total in sorted(totals.items())]
+
+
 def figures_of(
     kind: str, colds: Sequence[Cold], raw_bytes: int, *, rounds_max: float, share_max: float, ms_max: float
 ) -> list[Figure]:
@@ -141,10 +152,10 @@ def figures_of(
         return Figure(f"{kind}: {name}", value, f"≤ {limit:g} {unit}".strip(), value <= limit, unit)
 
     worst = max(colds, key=lambda cold: cold.bytes_read)
-    notes = [(read.round, read.key.rpartition("/")[2], read.size_bytes) for read in worst.reads]
+    notes = {"reads": summed(worst.reads)}
     rounds = figure("rounds, at most", max(cold.rounds for cold in colds), rounds_max)
     return [
-        Figure(rounds.name, rounds.value, rounds.goal, rounds.reached, notes={"reads": notes}),
+        Figure(rounds.name, rounds.value, rounds.goal, rounds.reached, notes=notes),
         figure("bytes read, at most", 100 * worst.bytes_read / raw_bytes, 100 * share_max, "%"),
         figure("time, median", statistics.median(cold.took_ms for cold in colds), ms_max, "ms"),
     ]
@@ -183,6 +194,15 @@ def main() -> int:
     arguments = parser.parse_args()
     with working_folder(arguments.work) as work:
         figures = measure(work, arguments.rows, arguments.queries)
+    rows: list[tuple[object, ...]] = [
+        (
+            figure.name.rpartition(":")[0],
+            *(f"{value:,}" if isinstance(value, int) else value for value in read),
+        )
+        for figure in figures
+        for read in figure.notes.get("reads", ())
+    ]
+    table("the queries that read most", ("query", "round", "object", "requests", "bytes"), rows)
     return report("cold queries", figures, arguments.json)
 
 
