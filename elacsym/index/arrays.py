@@ -116,6 +116,7 @@ class StoredArray:
         self._blocks = blob.array(f"{name}.blocks", "<i8", levels, None) if levels > 1 else None
         parts = {"valid": self._valid, "lists": self._lists, "strings": self._strings, "values": self._values}
         self._sections = tuple(f"{name}.{part}" for part, array in parts.items() if array is not None)
+        self._is_at_hand = False
         self._whole: pa.Array | None = None
 
     def _opened_values(self, entries: int | None) -> npt.NDArray[Any]:
@@ -146,11 +147,11 @@ class StoredArray:
 
     @property
     def is_at_hand(self) -> bool:
-        """Whether all of it is."""
-        if self._whole is not None:
-            return True
-        has, span = self.blob.source.has, self.blob.span
-        return all(has(*span(name)) for name in self._sections)
+        """Whether all of it is; once true, always true."""
+        if not self._is_at_hand:
+            has, span = self.blob.source.has, self.blob.span
+            self._is_at_hand = all(has(*span(name)) for name in self._sections)
+        return self._is_at_hand
 
     def whole(self) -> Steps[pa.Array]:
         """All rows, over the file's bytes."""

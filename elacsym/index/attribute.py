@@ -29,7 +29,7 @@ from elacsym.format import blob as blob_format
 from elacsym.format.blob import PREFIX_BYTES, Blob
 from elacsym.format.reading import Source, Span, Steps, done
 from elacsym.index import arrays
-from elacsym.index.arrays import Bools, Encoded, Ints, StoredArray
+from elacsym.index.arrays import Bools, Encoded, Ints, StoredArray, Texts
 from elacsym.types import Attribute, AttributeType, Scalar
 
 KIND, VERSION = "attribute", 1
@@ -151,9 +151,10 @@ class SortedValues:
         sample = StoredArray(blob, "sample", leaf, -(-distinct // BLOCK_VALUES), 0)
         self._starts: Rows = blob.array("starts", "<u4", distinct + 1)
         self._rows: Rows = blob.array("rows", "<u4", None)
-        self._is_text = pa.types.is_string(leaf)
-        self._keys: Any = self._distinct.text() if self._is_text else self._distinct.numbers
-        self._sample: Any = sample.text() if self._is_text else sample.numbers
+        is_text = pa.types.is_string(leaf)
+        self._keys: Any = self._distinct.text() if is_text else self._distinct.numbers
+        self._sample: Any = sample.text() if is_text else sample.numbers
+        self._is_whole = False
 
     def __len__(self) -> int:
         """Distinct values."""
@@ -179,12 +180,12 @@ class SortedValues:
         One round. Cost: a binary search per cut.
         """
         cuts = [cut for pair in between for cut in pair if cut is not None]
-        blocks = self._blocks(cuts)
-        is_whole = self._distinct.is_at_hand and self._blob.source.has(*self._blob.span("starts"))
-        if not is_whole:
+        if self._is_at_hand():
+            places = _places(self._keys, cuts)
+        else:
+            blocks = _places(self._sample, cuts) - 1
             yield from self._blob.want(*self._value_spans(np.unique(blocks[blocks >= 0])))
-        is_one_search = is_whole and not self._is_text
-        places = self._numbers_cut(self._keys, cuts) if is_one_search else self._places(cuts, blocks)
+            places = self._places_in(blocks, cuts)
         # before the first value stands 0, known without looking
         found = iter(np.where(places > 0, self._starts[places], 0).tolist())
         ends = (0, self.listed)
@@ -195,11 +196,16 @@ class SortedValues:
 
     def rows(self, ranges: Ints) -> Steps[Rows]:
         """The rows of some ranges, one after another, by value and then row; one round. ranges: (r, 2)."""
-        pairs = [(start, stop) for start, stop in ranges.tolist() if start < stop]
-        yield from self._blob.want(*(self._blob.span("rows", start, stop) for start, stop in pairs))
-        if len(pairs) == 1:
-            return self._rows[pairs[0][0] : pairs[0][1]]
-        return np.concatenate([self._rows[:0], *(self._rows[start:stop] for start, stop in pairs)])
+        starts, stops = ranges[ranges[:, 0] < ranges[:, 1]].T
+        # neighbours are one range
+        is_new = np.ones(len(starts), np.bool_)
+        is_new[1:] = starts[1:] != stops[:-1]
+        starts, stops = starts[is_new], stops[np.roll(is_new, -1)]
+        spans = [self._blob.span("rows", *pair) for pair in zip(starts.tolist(), stops.tolist(), strict=True)]
+        yield from self._blob.want(*spans)
+        if len(starts) == 1:
+            return self._rows[starts[0] : stops[0]]
+        return self._rows[arrays.expanded(starts, stops)]
 
     def walk(self, start: int, stop: int) -> Steps[tuple[Rows, Rows]]:
         """The places [start, stop) of `rows`, 0 <= start < stop <= listed: the rows, and where values begin.
@@ -214,17 +220,12 @@ class SortedValues:
         yield from self._blob.want(*spans)
         return self._rows[start:stop], self._starts[first : last + 1]
 
-    def _blocks(self, cuts: Sequence[Cut]) -> Ints:
-        """The block of values that each cut is in or ends; -1 for a cut before all of them."""
-        if self._is_text:
-            return np.array([_text_cut(self._sample, c, 0, len(self._sample)) for c in cuts], np.int64) - 1
-        return self._numbers_cut(self._sample, cuts) - 1
-
-    def _numbers_cut(self, numbers: npt.NDArray[Any], cuts: Sequence[Cut]) -> Ints:
-        values = np.array([cut.value for cut in cuts], numbers.dtype)
-        is_after = np.array([cut.is_after for cut in cuts], np.bool_)
-        before = np.searchsorted(numbers, values, "left")
-        return np.where(is_after, np.searchsorted(numbers, values, "right"), before)
+    def _is_at_hand(self) -> bool:
+        """Whether all values are; once true, always true."""
+        if not self._is_whole:
+            has, span = self._blob.source.has, self._blob.span
+            self._is_whole = self._distinct.is_at_hand and has(*span("starts"))
+        return self._is_whole
 
     def _value_spans(self, blocks: Ints) -> list[Span]:
         spans: list[Span] = []
@@ -233,17 +234,13 @@ class SortedValues:
             spans += self._distinct.spans_between(start, stop)
         return spans
 
-    def _places(self, cuts: Sequence[Cut], blocks: Ints) -> Ints:
-        """How many values stand before each cut, looking into its block only."""
+    def _places_in(self, blocks: Ints, cuts: Sequence[Cut]) -> Ints:
+        """How many values stand before each cut, looking into its block only; -1 is before all blocks."""
         places = np.zeros(len(cuts), np.int64)
         for block in np.unique(blocks[blocks >= 0]).tolist():
             start, stop = block * BLOCK_VALUES, min((block + 1) * BLOCK_VALUES, len(self))
             inside = np.flatnonzero(blocks == block).tolist()
-            if self._is_text:
-                places[inside] = [_text_cut(self._keys, cuts[i], start, stop) for i in inside]
-            else:
-                found = self._numbers_cut(self._keys[start:stop], [cuts[i] for i in inside])
-                places[inside] = start + found
+            places[inside] = _places(self._keys, [cuts[i] for i in inside], start, stop)
         return places
 
 
@@ -308,9 +305,21 @@ class AttributeFile:
         return self._column.valid()
 
 
-def _text_cut(texts: Sequence[bytes], cut: Cut, start: int, stop: int) -> int:
-    search = bisect_right if cut.is_after else bisect_left
-    return search(texts, cut.value.encode(), start, stop)
+def _places(keys: Any, cuts: Sequence[Cut], start: int = 0, stop: int | None = None) -> Ints:
+    """(n,) int64: where in keys[start:stop], which ascend, each cut is, counted from 0. keys: Texts, or (d,)
+    numbers."""
+    if isinstance(keys, Texts):
+        stop = len(keys) if stop is None else stop
+        found = [
+            (bisect_right if is_after else bisect_left)(keys, value.encode(), start, stop)
+            for value, is_after in cuts
+        ]
+        return np.array(found, np.int64)
+    numbers = keys[start:stop]
+    values = np.array([cut.value for cut in cuts], numbers.dtype)
+    is_after = np.array([cut.is_after for cut in cuts], np.bool_)
+    before = np.searchsorted(numbers, values, "left")
+    return start + np.where(is_after, np.searchsorted(numbers, values, "right"), before)
 
 
 def _sorted_rows(array: pa.Array) -> tuple[Ints, Ints, pa.Array]:

@@ -22,6 +22,8 @@ from elacsym.types import DocumentId, IdType
 KIND, VERSION = "ids", 2
 BLOCK_KEYS = 512
 HASH_ROWS = 64 * 2**10  # strings hashed at a time: bounds the padded copy to 4 MiB of 64-byte ids
+# a look-up asks every part for the same few ids; the hashes of whole columns are not worth their memory
+KEYS_KEPT_MAX = 1_024
 # beyond this share of its blocks, the index is fetched whole
 _WHOLE_SHARE = 1 / 4
 _ARROW_TYPES: dict[IdType, pa.DataType] = {"uint": pa.uint64(), "string": pa.string()}
@@ -32,11 +34,12 @@ Keys = npt.NDArray[np.uint64]
 class IdColumn:
     """Ids in row order; immutable. All ids are of one type."""
 
-    __slots__ = ("_array", "id_type")
+    __slots__ = ("_array", "_keys", "id_type")
 
     def __init__(self, id_type: IdType, array: pa.Array) -> None:
         self.id_type: IdType = id_type
         self._array = array
+        self._keys: Keys | None = None
 
     @classmethod
     def of(cls, id_type: IdType, values: Sequence[int] | Sequence[str]) -> Self:
@@ -108,7 +111,12 @@ class IdColumn:
 
     def keys(self) -> npt.NDArray[np.uint64]:
         """(n,) uint64: the ids, or a 64-bit hash of each string. Stored in files, so it never changes."""
-        return self._uints() if self.id_type == "uint" else _hashes(self._array)
+        if self.id_type == "uint":
+            return self._uints()
+        keys = _hashes(self._array) if self._keys is None else self._keys
+        if len(keys) <= KEYS_KEPT_MAX:
+            self._keys = keys
+        return keys
 
     def _uints(self) -> npt.NDArray[np.uint64]:
         return cast("npt.NDArray[np.uint64]", self._array.to_numpy(zero_copy_only=True))
@@ -197,6 +205,7 @@ class IdFile:
         self._keys: Keys = blob.array("keys", "<u8", n)
         self._rows: npt.NDArray[np.uint32] = blob.array("rows", "<u4", n)
         self._sample: Keys = blob.array("sample", "<u8", -(-n // BLOCK_KEYS))
+        self._is_whole = False
 
     @staticmethod
     def build(ids: IdColumn) -> bytes:
@@ -254,9 +263,12 @@ class IdFile:
         return _verified(ids, wanted, places, self._keys, self._rows, texts)
 
     def _is_index_at_hand(self) -> bool:
-        has, span = self._blob.source.has, self._blob.span
-        is_here = has(*span("keys")) and has(*span("rows"))
-        return is_here and (self._texts is None or self._texts.is_at_hand)
+        """Whether the index is; once true, always true."""
+        if not self._is_whole:
+            has, span = self._blob.source.has, self._blob.span
+            is_here = has(*span("keys")) and has(*span("rows"))
+            self._is_whole = is_here and (self._texts is None or self._texts.is_at_hand)
+        return self._is_whole
 
     def _index_spans(self, wanted: Keys, blocks: Ints) -> list[Span]:
         """The blocks that may hold keys equal to these. blocks: (n,), the last such block of each."""
@@ -311,7 +323,8 @@ def _verified(
         if texts is None:
             found[open_] = rows[at]
             break
-        equal = pc.equal(ids.select(open_).to_arrow(), texts(at)).to_numpy(zero_copy_only=False)
+        asked = ids if len(open_) == len(ids) else ids.select(open_)
+        equal = pc.equal(asked.to_arrow(), texts(at)).to_numpy(zero_copy_only=False)
         found[open_[equal]] = rows[at[equal]]
         open_ = open_[~equal]
         places[open_] -= 1

@@ -112,7 +112,7 @@ def _counts_by_index(index: SortedValues, mask: Bools) -> Steps[Groups]:
         index.distinct(),
     ]
     rows, starts, distinct = yield from together(everything)
-    counts = np.add.reduceat(mask[rows], starts[:-1], dtype=np.int64)
+    counts = np.add.reduceat(mask[rows.astype(np.int64)], starts[:-1], dtype=np.int64)
     groups: Groups = {}
     nulls = int(np.count_nonzero(mask) - counts.sum())
     if nulls:

@@ -156,8 +156,7 @@ def _compare(condition: Compare, schema: Schema, part: Part) -> Steps[Bools]:
 
 
 def _with_ids(part: Part, scalar: Scalar, values: Sequence[Any]) -> Steps[Bools]:
-    known = [v for v in values if scalar is Scalar.STRING or _as_stored(scalar, Op.EQ, v) is not False]
-    wanted = IdColumn.of("string" if scalar is Scalar.STRING else "uint", known)
+    wanted = IdColumn.of("string" if scalar is Scalar.STRING else "uint", _operands(scalar, values))
     rows = yield from (yield from part.ids()).rows_of(wanted)
     mask = np.zeros(part.rows, np.bool_)
     mask[rows[rows >= 0]] = True
@@ -175,11 +174,12 @@ def _looked_up(values: Values, index: SortedValues, kind: AttributeType, op: Op,
         both: list[Steps[Any]] = [values.valid(), index.rows(outside)]
         mask: Bools
         mask, rows = yield from together(both)
-        mask[rows] = False
+        mask[rows.astype(np.int64)] = False
         return mask
     rows = yield from index.rows(ranges)
     mask = np.zeros(len(values), np.bool_)
-    mask[rows] = True
+    # numpy goes through indices of its own width twice as fast
+    mask[rows.astype(np.int64)] = True
     return mask
 
 
@@ -210,7 +210,8 @@ def _element_counts(index: SortedValues, scalar: Scalar, wanted: Sequence[Any]) 
 def _ranges(scalar: Scalar, op: Op, value: Any) -> list[Range]:
     """The ranges of an attribute's values or elements where a comparison holds, distinct ones for lists."""
     if op in (Op.IN, Op.CONTAINS_ANY):
-        return [r for v in dict.fromkeys(value) for r in _ranges(scalar, Op.EQ, v)]
+        operands = dict.fromkeys(_operands(scalar, value))
+        return [(Cut(v, False), Cut(v, True)) for v in operands]
     stored = _as_stored(scalar, Op.EQ if op is Op.CONTAINS else op, value)
     if isinstance(stored, bool):
         return [(None, None)] if stored else []
@@ -223,6 +224,16 @@ def _ranges(scalar: Scalar, op: Op, value: Any) -> list[Range]:
             return [(None, before if op is Op.LT else behind)]
         case _:
             return [(behind if op is Op.GT else before, None)]
+
+
+def _operands(scalar: Scalar, values: Sequence[Any]) -> list[Any]:
+    """Those values that one of the attribute's may equal, as it would be stored."""
+    if scalar in _BOUNDS:
+        low, high = _BOUNDS[scalar]
+        return [v for v in values if low <= v <= high]
+    if scalar is Scalar.FLOAT:
+        return [near for v in values if (near := nearest_float(v)) == v]
+    return list(values)
 
 
 def _as_stored(scalar: Scalar, op: Op, value: Any) -> tuple[Op, Any] | bool:
@@ -269,8 +280,7 @@ def _holds(array: Any, kind: AttributeType, op: Op, value: Any) -> Bools:
 
 def _one_of(array: Any, scalar: Scalar, values: Sequence[Any]) -> Bools:
     """Which values equal one of the operands."""
-    stored = [_as_stored(scalar, Op.EQ, v) for v in values]
-    operands = [s[1] for s in stored if not isinstance(s, bool)]
+    operands = _operands(scalar, values)
     if scalar is Scalar.FLOAT and 0.0 in operands:
         operands += [0.0, -0.0]  # the look-up goes by bits, to which the zeros differ
     return to_bools(pc.is_in(array, value_set=pa.array(operands, array.type), skip_nulls=True))

@@ -15,18 +15,19 @@ import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from elacsym.errors import InvalidRequest
 from elacsym.format.reading import Steps, together
 from elacsym.index.arrays import ordered_codes
 from elacsym.index.attribute import SortedValues, Values
 from elacsym.query.ast import And, Compare, Filter, Op, Or, OrderKey
-from elacsym.query.columns import Bools, Ints, values_in
+from elacsym.query.columns import Bools, Ints, to_bools, values_in
 from elacsym.query.searchable import Part
 from elacsym.types import ID, DocumentId
 
@@ -106,9 +107,9 @@ def first_rows(
     """The first `count` rows of all parts in order, exactly.
 
     parts: (part number, part, (rows,) bool of the rows to order). Cost: where the first key has an index and
-    many rows are to be ordered, a walk over it from its end until `count` of them are found; else a partial
-    sort per part by the first key. Then a full sort of what ties with the cut, and a merge of at most `count`
-    rows of each part.
+    many rows are to be ordered, a walk over it from its end until `count` of them are found; else a selection
+    per part by the first key. Then a selection by each further key among what ties with the cut, and a merge
+    of at most `count` rows of each part.
     """
     found_by_part = yield from together(
         [_first_of_part(number, part, mask, order_by, count) for number, part, mask in parts]
@@ -136,8 +137,7 @@ def _first_of_part(
     values = yield from together([values_in(part, key.attribute) for key in keys])
     rows = yield from _candidates(values[0], mask, order_by[0], count)
     columns = yield from together([one.select(rows) for one in values])
-    sort_keys = [_sort_key(column, key) for column, key in zip(columns, keys, strict=True)]
-    first = np.lexsort(sort_keys[::-1])[:count]
+    first = _first(columns, keys, count)
     shown = [column.take(pa.array(first)).to_pylist() for column in columns]
     return [
         OrderedRow(number, row, Place(tuple(place[:-1]), place[-1]))
@@ -153,8 +153,8 @@ def _candidates(values: Values, mask: Bools, key: OrderKey, count: int) -> Steps
         return (yield from _walked(values, values.index, mask, key, count))
     rows = np.flatnonzero(mask)
     if total > count:
-        first = _sort_key((yield from values.select(rows)), key)
-        rows = rows[first <= np.partition(first, count - 1)[count - 1]]
+        before, tied = _cut((yield from values.select(rows)), key, count)
+        rows = rows[before | tied]
     return rows
 
 
@@ -187,6 +187,35 @@ def _walked(values: Values, index: SortedValues, mask: Bools, key: OrderKey, cou
         walked, step = end, 2 * step
     # ascending, nulls came first
     return np.concatenate([*found, nulls] if key.descending else found)
+
+
+def _first(columns: Sequence[Any], keys: Sequence[OrderKey], count: int) -> Ints:
+    """The places of the first `count` rows by all keys, in order. columns: of each key the rows' values."""
+    tied = np.arange(len(columns[0]))
+    chosen: list[Ints] = []
+    for column, key in zip(columns, keys, strict=True):
+        missing = count - sum(len(some) for some in chosen)
+        if len(tied) <= missing:
+            break
+        before, is_tied = _cut(column.take(pa.array(tied)), key, missing)
+        chosen.append(tied[before])
+        tied = tied[is_tied]
+    places = np.concatenate([*chosen, tied])
+    sort_keys = [_sort_key(c.take(pa.array(places)), key) for c, key in zip(columns, keys, strict=True)]
+    return cast("Ints", places[np.lexsort(sort_keys[::-1])[:count]])
+
+
+def _cut(array: Any, key: OrderKey, count: int) -> tuple[Bools, Bools]:
+    """Which of more than `count` values stand before the `count`-th by a key, and which are equal to it."""
+    if pa.types.is_string(array.type) and not array.null_count:
+        order = "descending" if key.descending else "ascending"
+        last = array[pc.select_k_unstable(array, count, [("", order)])[-1].as_py()]
+        return to_bools((pc.greater if key.descending else pc.less)(array, last)), to_bools(
+            pc.equal(array, last)
+        )
+    values = _sort_key(array, key)
+    cut = np.partition(values, count - 1)[count - 1]
+    return values < cut, values == cut
 
 
 def _sort_key(array: Any, key: OrderKey) -> npt.NDArray[Any]:

@@ -61,21 +61,15 @@ class MemoryPart:
     def __init__(self, schema: Schema, documents: Sequence[Document], label: str = "memory") -> None:
         self.label = label
         self.rows = len(documents)
+        self._schema, self._documents = schema, documents
         self._ids = IdColumn.of(schema.id_type or "uint", [d["id"] for d in documents])
         self._columns: dict[str, Any] = {}
         self._vectors: dict[str, VectorColumn] = {}
         self._texts: dict[str, TextIndex] = {}
         for name, attribute in schema.attributes.items():
-            values = [d.get(name) for d in documents]
-            if attribute.type.is_vector:
-                rows = np.array([i for i, v in enumerate(values) if v is not None], np.int64)
-                matrix = np.array([values[i] for i in rows], np.float32)
-                matrix = matrix.reshape(len(rows), attribute.type.dimensions)
-                self._vectors[name] = VectorColumn.of(matrix, rows, self.rows)
-                continue
-            self._columns[name] = pa.array(values, arrow_type(attribute.type))
-            if attribute.full_text is not None:
-                self._texts[name] = TextIndex.build(self._columns[name], attribute.full_text)
+            if not attribute.type.is_vector:
+                values = [d.get(name) for d in documents]
+                self._columns[name] = pa.array(values, arrow_type(attribute.type))
 
     def ids(self) -> Steps[Ids]:
         return done(MemoryIds(self._ids))
@@ -84,9 +78,18 @@ class MemoryPart:
         return done(ArrowValues(self._columns[name]))
 
     def vectors(self, name: str) -> Steps[VectorColumn]:
+        if name not in self._vectors:
+            values = [d.get(name) for d in self._documents]
+            rows = np.array([i for i, v in enumerate(values) if v is not None], np.int64)
+            matrix = np.array([values[i] for i in rows], np.float32)
+            matrix = matrix.reshape(len(rows), self._schema.attributes[name].type.dimensions)
+            self._vectors[name] = VectorColumn.of(matrix, rows, self.rows)
         return done(self._vectors[name])
 
     def text(self, name: str) -> Steps[TextIndex]:
+        if name not in self._texts:
+            settings = self._schema.attributes[name].full_text
+            self._texts[name] = TextIndex.build(self._columns[name], settings)
         return done(self._texts[name])
 
 

@@ -110,7 +110,7 @@ def holds(condition, document) -> bool:
     return ORDERED[condition.op](value, operand)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(documents_of(), FILTERS, st.sampled_from([MemoryPart, FilePart, ColdPart]))
 def test_a_filter_holds_for_exactly_the_documents_a_naive_evaluator_says(documents, condition, kind):
     condition = check_filter(condition, SCHEMA)
@@ -121,7 +121,7 @@ def test_a_filter_holds_for_exactly_the_documents_a_naive_evaluator_says(documen
     assert found.tolist() == [holds(condition, d) for d in documents]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(documents_of(), FILTERS, st.sampled_from([FilePart, ColdPart]))
 def test_no_filter_matches_more_rows_than_is_estimated(documents, condition, kind):
     condition = check_filter(condition, SCHEMA)

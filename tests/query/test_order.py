@@ -78,7 +78,7 @@ def short_walks():
         yield
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(documents_of(), KEYS, st.integers(1, 5), st.integers(0, 99))
 def test_pages_visit_every_document_once_in_order_however_rows_are_spread(documents, order_by, top_k, seed):
     with short_walks():
