@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import orjson
 import pytest
 
 from elacsym.errors import CorruptObject
-from elacsym.format import frame
+from elacsym.format import blob, frame
+from elacsym.format.digest import blake2b_128
 from elacsym.format.manifest import (
     DeletesRef,
     FileRef,
@@ -113,6 +115,22 @@ def test_a_broken_invariant_is_refused_on_encode_and_on_decode(change):
 def test_a_body_of_the_wrong_shape_under_good_checksums_is_reported(change):
     body = orjson.loads(frame.decode(FULL.encode(), key="k", kind=frame.Kind.MANIFEST))
     assert_corrupt(frame.encode(frame.Kind.MANIFEST, orjson.dumps(body | change)))
+
+
+def test_a_reference_to_a_blob_knows_its_head_and_what_every_reader_needs():
+    data = blob.encode({"a": np.zeros(9000, np.uint8), "b": np.ones(5, np.int64)}, {}, eager={"b"})
+    head = blob.Head.parse(data, "k")
+    ref = FileRef.of("ids", data)
+    assert (ref.part, ref.size_bytes, ref.digest) == ("ids", len(data), blake2b_128(data))
+    assert (ref.head_bytes, ref.eager_bytes) == (head.size_bytes, head.eager_bytes)
+    assert ref.head_digest == blake2b_128(data[: head.size_bytes])
+    manifest = replace(SMALL, applied=9, segments=(replace(SEGMENT, files=(ref,)),))
+    manifest = replace(manifest, rows_live=6, row_sum=SEGMENT.row_sum)
+    assert Manifest.decode(manifest.encode(), key="k") == manifest
+
+
+def test_a_reference_to_any_other_file_knows_its_bytes_only():
+    assert FileRef.of("deletes.j", b"some bytes") == FileRef("deletes.j", 10, blake2b_128(b"some bytes"))
 
 
 def test_live_rows_exclude_deletes():

@@ -94,7 +94,9 @@ class ObjectStoreContract:
             (1599 * KIB, 1700 * KIB),
             (90, 99),
         ]
-        assert await store.get_ranges(prefix + "a", ranges) == [data[s:e] for s, e in ranges]
+        for gap_bytes in (0, 1, 256 * KIB, 2048 * KIB):
+            parts = await store.get_ranges(prefix + "a", ranges, gap_bytes=gap_bytes)
+            assert parts == [data[s:e] for s, e in ranges]
 
     async def test_one_of_many_concurrent_creators_wins(self, store, prefix):
         bodies = [b"creator %d" % i for i in range(self.racers)]

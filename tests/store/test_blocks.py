@@ -415,7 +415,7 @@ async def test_a_folder_that_takes_no_more_files_means_serving_from_memory(bench
 
 
 async def test_files_and_maps_are_closed_when_nobody_refers_to_them(bench):
-    cache = bench.cache()
+    cache = bench.cache(compute=InlineCompute())  # a pool's thread lets go of its work a little later
     contents = {f"f{i}": await bench.put(f"f{i}", seed=i) for i in range(8)}
     before = descriptors(), maps(bench.folder)
     files = [cache.file(key, ref) for key, (_, ref) in contents.items()]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cache_bench import Bench, brought, lookups, unit_span
+from contract import ObjectStoreContract
 
 from elacsym.clock import SystemClock
 from elacsym.compute import ThreadCompute
@@ -16,6 +17,7 @@ from elacsym.format.digest import blake2b_128
 from elacsym.store.cache import CachedStore, ObjectCache, ObjectMissing
 from elacsym.store.faults import FaultRates
 from elacsym.store.local import LocalStore
+from elacsym.store.memory import MemoryStore
 from elacsym.store.metered import MeteredStore
 from elacsym.store.resolve import ResolvingStore
 from elacsym.store.whole import SMALL_BYTES_MAX
@@ -23,6 +25,19 @@ from elacsym.store.whole import SMALL_BYTES_MAX
 KEY = "ns/00/docs/ab/seg/job1/rows.parquet"
 SMALL = b"small and immutable"
 LARGE = random.Random(0).randbytes(SMALL_BYTES_MAX * 3)
+
+
+class TestCachedStore(ObjectStoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path, compute):
+        inner = MemoryStore()
+        store = CachedStore(inner, ObjectCache(inner, compute=compute, folder=tmp_path))
+        yield store
+        await store.close()
+
+    @pytest.fixture
+    def prefix(self) -> str:
+        return "ns/00/docs/ab/seg/"
 
 
 @pytest.fixture

@@ -182,3 +182,32 @@ async def test_a_create_whose_response_the_network_dropped_is_recognised_as_ours
         assert proxy.cuts == 0
         await store.close()
         gc.collect()
+
+
+@pytest.mark.parametrize(("gap_bytes", "requests"), [(0, 3), (11, 2), (1000, 1)])
+async def test_ranges_nearer_than_the_gap_are_one_request(moto_store, monkeypatch, gap_bytes, requests):
+    key, data = f"gaps{gap_bytes}", bytes(range(256))
+    await moto_store.put_if_absent(key, data)
+    spans = []
+    get_span = moto_store._get_span
+    monkeypatch.setattr(moto_store, "_get_span", lambda k, span: spans.append(span) or get_span(k, span))
+    ranges = [(200, 210), (0, 10), (20, 30)]
+    assert await moto_store.get_ranges(key, ranges, gap_bytes=gap_bytes) == [data[s:e] for s, e in ranges]
+    assert len(spans) == requests
+
+
+async def test_many_far_ranges_leave_connections_to_others(moto_store, monkeypatch):
+    under_way, most = 0, 0
+
+    async def get_span(key, span):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        return "etag", bytes(span[1] - span[0])
+
+    monkeypatch.setattr(moto_store, "_get_span", get_span)
+    ranges = [(i * 100, i * 100 + 1) for i in range(500)]
+    assert await moto_store.get_ranges("k", ranges, gap_bytes=1) == [b"\0"] * 500
+    assert most == 32
