@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +33,10 @@ Rows = npt.NDArray[np.intp]
 _LENGTHS_TABLED_MAX = 2**14
 # lists longer than this are first looked at where the term is frequent, to learn what the answer takes
 _LONG = 4_096
-# a filter that leaves fewer than 1/_SELECTIVE of a list's rows is looked up, instead of the list in it
+# a filter that leaves up to 1/_SELECTIVE of the rows is a list of them, too; a term's list that is _FEW times
+# as long is not gone through but looked into
 _SELECTIVE = 16
+_FEW = 8
 
 
 class FieldScoring:
@@ -47,17 +50,13 @@ class FieldScoring:
         self, settings: FullText, documents: int, tokens: int, length_min: int, length_max: int
     ) -> None:
         self._k1, self._b, self._k3 = settings.k1, settings.b, settings.k3
+        self.gain = settings.k1 + 1
         self._documents = documents
         self._average = tokens / max(1, documents)
         self._table = None
         if length_max <= _LENGTHS_TABLED_MAX:
             self._table = self._norms(np.arange(length_max + 1, dtype=np.float64))
         self.norm_min = float(self._norms(np.array([length_min], np.float64))[0])
-
-    @property
-    def gain(self) -> float:
-        """What tf is multiplied with above the line: k1 + 1."""
-        return self._k1 + 1
 
     def weight(self, document_frequency: int, in_query: int) -> float:
         """What of a term's share does not depend on the document."""
@@ -77,7 +76,7 @@ class FieldScoring:
         return norms
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class FieldRows:
     """One field of a run of rows. lengths: (rows,) unsigned; weight: the field's in the query."""
 
@@ -90,27 +89,20 @@ class FieldRows:
         return self.scoring.norms(self.lengths.take(rows))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class TermList:
-    """A query term in one field of a run of rows. weight: `FieldScoring.weight`; frequency_max: no row has it
-    more often, WIDE standing for any number."""
+    """A query term in one field of a run of rows.
 
-    field: FieldRows
-    postings: Postings
-    weight: float
-    frequency_max: int
+    weight: `FieldScoring.weight`; frequency_max: no row has it more often, WIDE standing for any number.
+    scale: the limit of a row's weighted share for tf without end; bound: no row's share is above it.
+    """
 
-    @property
-    def scale(self) -> float:
-        """What the share stays below: its limit for tf without end."""
-        return self.field.weight * self.weight * self.field.scoring.gain
+    __slots__ = ("bound", "field", "postings", "scale", "weight")
 
-    @property
-    def bound(self) -> float:
-        """No row's share is above this."""
-        if self.frequency_max >= WIDE:
-            return self.scale
-        return self.scale * self.frequency_max / (self.frequency_max + self.field.scoring.norm_min)
+    def __init__(self, field_rows: FieldRows, postings: Postings, weight: float, frequency_max: int) -> None:
+        self.field, self.postings, self.weight = field_rows, postings, weight
+        self.scale = self.bound = field_rows.weight * weight * field_rows.scoring.gain
+        if frequency_max < WIDE:
+            self.bound *= frequency_max / (frequency_max + field_rows.scoring.norm_min)
 
     def least_frequency(self, share: float) -> int:
         """How often a row must have the term for such a share, at least; 0: it need not."""
@@ -146,15 +138,19 @@ class Best:
 
     def offer(self, scores: Floats) -> None:
         """Take note of scores of distinct rows that will not be added."""
-        if len(scores) >= self.depth:
-            place = len(scores) - self.depth
-            self._raise(float(np.partition(scores, place)[place]))
+        place = len(scores) - self.depth
+        if place >= 0:
+            scores = scores.copy()
+            scores.partition(place)
+            self._raise(float(scores[place]))
 
     def add(self, scores: Floats) -> None:
         """Take note of scores; every row's is added once."""
         self._scores = np.concatenate([self._scores, scores])
-        if len(self._scores) >= self.depth:
-            self._scores = np.partition(self._scores, len(self._scores) - self.depth)[-self.depth :]
+        place = len(self._scores) - self.depth
+        if place >= 0:
+            self._scores.partition(place)
+            self._scores = self._scores[place:]
             self._raise(float(self._scores[0]))
 
     def _raise(self, score: float) -> None:
@@ -177,26 +173,41 @@ class _Work:
         return norms
 
     def keep(self, is_kept: Bools) -> None:
-        kept = np.flatnonzero(is_kept)
+        kept = is_kept.nonzero()[0]
         if len(kept) < len(self.rows):
             self.rows, self.scores = self.rows.take(kept), self.scores.take(kept)
             self.norms = {key: norms.take(kept) for key, norms in self.norms.items()}
 
 
+@dataclass(slots=True, eq=False)
+class Chosen:
+    """The rows of a run that may be answered. mask: (rows,) bool; rows: (m,) ascending, None where they are
+    so many that they had better be told by the mask."""
+
+    mask: Bools
+    rows: Rows | None
+
+    @classmethod
+    def of(cls, mask: Bools, count: int) -> Self:
+        """The rows that are set in a mask, so many."""
+        return cls(mask, mask.nonzero()[0] if count * _SELECTIVE <= len(mask) else None)
+
+
 class Search:
     """The candidates of one run of rows.
 
-    lists: those of the query's terms that rows have, in any order. mask: (rows,) bool, the rows that may be
-    answered, or None for all; matched: how many they are. scored: how many rows' scores were begun.
+    lists: those of the query's terms that rows have, in any order. chosen: the rows that may be answered,
+    None for all. scored: how many rows' scores were begun.
     """
 
-    def __init__(self, lists: Sequence[TermList], mask: Bools | None, matched: int, best: Best) -> None:
+    def __init__(self, lists: Sequence[TermList], chosen: Chosen | None, best: Best) -> None:
         self._lists = sorted(lists, key=lambda one: -one.bound)
         bounds = [one.bound for one in self._lists]
         self._after = [sum(bounds[i:]) for i in range(1, len(bounds) + 1)]
         self._total = sum(bounds)
-        self._mask, self._matched, self._best = mask, matched, best
-        self._matched_rows: Rows | None = None
+        self._best = best
+        self._mask = None if chosen is None else chosen.mask
+        self._rows = None if chosen is None else chosen.rows
         self._found: list[_Work] = []
         self.scored = 0
 
@@ -206,7 +217,7 @@ class Search:
             if one.bound + self._after[i] < self._best.bar:
                 break
             below = None
-            if one.postings.count > _LONG and not self._is_selective(one):
+            if one.postings.count > _LONG and self._rows is None:
                 below = self._seed_frequency(i)
                 if below is not None:
                     self._collect(i, below, None)
@@ -226,9 +237,6 @@ class Search:
             found = frequency
         return found
 
-    def _is_selective(self, one: TermList) -> bool:
-        return self._mask is not None and self._matched * _SELECTIVE < one.postings.count
-
     def _collect(self, i: int, least: int, below: int | None) -> None:
         """Find the rows that have term i `least` times or more, below `below`, and none before it."""
         one = self._lists[i]
@@ -238,15 +246,18 @@ class Search:
         self.scored += len(rows)
         work = _Work(rows, np.empty(0))
         work.scores = one.shares(frequencies, work.norms_of(one.field))
-        self._best.offer(work.scores)
-        for j in range(i + 1, len(self._lists)):
+        if one.bound > self._best.bar:
+            self._best.offer(work.scores)
+        last = len(self._lists) - 1
+        for j in range(i + 1, last + 1):
             work.keep(work.scores >= self._best.bar - self._after[j - 1])
             if not len(work.rows):
                 return
             other = self._lists[j]
             frequencies = other.postings.at(work.rows)
             work.scores = work.scores + other.shares(frequencies, work.norms_of(other.field))
-            self._best.offer(work.scores)
+            if j < last:
+                self._best.offer(work.scores)
         work.keep(work.scores >= self._best.bar)
         for before in self._lists[:i]:
             work.keep(before.postings.at(work.rows) == 0)
@@ -257,26 +268,25 @@ class Search:
     def _selected(self, i: int, least: int, below: int | None) -> tuple[Rows, Unsigned]:
         """The rows where term i is so frequent, as far as the mask has them, and its frequencies there."""
         postings = self._lists[i].postings
-        if self._is_selective(self._lists[i]):
-            rows = self._rows_of_mask()
-            frequencies = postings.at(rows)
-            kept = np.flatnonzero(frequencies >= least)
-            return rows.take(kept), frequencies.take(kept)
+        if self._rows is not None and postings.count > _FEW * len(self._rows):
+            frequencies = postings.at(self._rows)
+            kept = (frequencies >= least).nonzero()[0]
+            return self._rows.take(kept), frequencies.take(kept)
         frequencies = postings.frequencies
         wanted = None if least == 1 and postings.rows is not None else frequencies >= least
         if below is not None:
             wanted = frequencies < below if wanted is None else wanted & (frequencies < below)
         if postings.rows is None:
             assert wanted is not None, "absent rows are no postings"
-            rows = np.flatnonzero(self._intersected(i, wanted))
+            rows = self._intersected(i, wanted).nonzero()[0]
             return rows, frequencies.take(rows)
         listed = postings.rows
         if wanted is not None:
-            places = np.flatnonzero(wanted)
+            places = wanted.nonzero()[0]
             listed, frequencies = listed.take(places), frequencies.take(places)
         rows = listed.astype(np.intp)
         if self._mask is not None:
-            places = np.flatnonzero(self._mask.take(rows))
+            places = self._mask.take(rows).nonzero()[0]
             rows, frequencies = rows.take(places), frequencies.take(places)
         return rows, frequencies
 
@@ -290,12 +300,6 @@ class Search:
             if least and other.postings.rows is None:
                 wanted &= other.postings.frequencies >= least
         return wanted
-
-    def _rows_of_mask(self) -> Rows:
-        if self._matched_rows is None:
-            assert self._mask is not None
-            self._matched_rows = np.flatnonzero(self._mask)
-        return self._matched_rows
 
 
 def exact(fields: Iterable[Sequence[TermList]], rows: Rows) -> Floats:
@@ -315,21 +319,19 @@ def exact(fields: Iterable[Sequence[TermList]], rows: Rows) -> Floats:
 
 def joined(postings: Sequence[Postings | None], sizes: Sequence[int]) -> Postings:
     """The postings of one term over several runs of rows, numbered on. sizes: rows of each; None: no row has
-    the term."""
+    the term, but in one run some have."""
     if len(postings) == 1 and postings[0] is not None:
         return postings[0]
     total, count = sum(sizes), sum(one.count for one in postings if one is not None)
     starts = [0, *accumulate(sizes)]
     present = [(start, one) for start, one in zip(starts, postings, strict=False) if one is not None]
     if count * DENSE_SHARE >= total >= DENSE_ROWS_MIN:
-        by_row = np.zeros(total, np.result_type(np.uint8, *(one.frequencies for _, one in present)))
+        by_row = np.zeros(total, np.result_type(*(one.frequencies for _, one in present)))
         for start, one in present:
             part = by_row[start : start + one.rows_total]
             part[slice(None) if one.rows is None else one.rows] = one.frequencies
         return Postings(None, by_row, count, total)
-    rows, frequencies = [np.empty(0, np.uint32)], [np.empty(0, np.uint8)]
-    for start, one in present:
-        listed, found = one.listed()
-        rows.append(np.add(listed, start, dtype=np.uint32))
-        frequencies.append(found)
-    return Postings(np.concatenate(rows), np.concatenate(frequencies), count, total)
+    listed = [one.listed() for _, one in present]
+    rows = np.concatenate([rows for rows, _ in listed], dtype=np.uint32)
+    rows += np.repeat(np.array([start for start, _ in present], np.uint32), [one.count for _, one in present])
+    return Postings(rows, np.concatenate([frequencies for _, frequencies in listed]), count, total)

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,17 @@ from elacsym.errors import CorruptObject
 from elacsym.format.blob import Blob
 from elacsym.format.reading import MemorySource, Source, Steps, resident
 from elacsym.index import text_build
-from elacsym.index.text_build import BLOCK_TERMS, SEPARATOR, WIDE, Bools, Ints, Unsigned
+from elacsym.index.text_build import (
+    BLOCK_TERMS,
+    DENSE_ROWS_MIN,
+    DENSE_SHARE,
+    SEPARATOR,
+    WIDE,
+    Bools,
+    Ints,
+    Unsigned,
+    row_type,
+)
 from elacsym.types import FullText
 
 # blocks and postings are small beside what is between them: joining them as vectors are would multiply bytes
@@ -31,20 +41,19 @@ _NEEDLE_COST = 16
 _U32 = struct.Struct("<I").unpack_from
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
-    """A term of a part. count: rows that have it, deleted ones included; frequency_max: the most that one has
+class Term(NamedTuple):
+    """A term of a part. rows: how many have it, deleted ones included; frequency_max: the most that one has
     it, WIDE standing for that or more; start, stop: the words of its postings."""
 
-    count: int
+    rows: int
     frequency_max: int
     start: int
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Postings:
-    """The rows of a term and how often each has it.
+    """The rows of a term and how often each has it; not to be changed.
 
     rows: (p,) unsigned, ascending; frequencies: (p,) unsigned. Where rows is None the term is *dense*:
     frequencies are (rows_total,), 0 where it is absent. count: p.
@@ -59,8 +68,8 @@ class Postings:
         """Rows and frequencies, (p,) each."""
         if self.rows is not None:
             return self.rows, self.frequencies
-        rows = np.flatnonzero(self.frequencies != 0)
-        return rows.astype(np.uint32), self.frequencies[rows]
+        rows = (self.frequencies != 0).nonzero()[0]
+        return rows.astype(np.uint32), self.frequencies.take(rows)
 
     def by_row(self) -> Unsigned:
         """(rows_total,) frequencies."""
@@ -110,17 +119,20 @@ class TextIndex:
         blocks = -(-self.terms_total // BLOCK_TERMS)
         self._sample_bytes = file.array("samples", "u1", None)
         self._sample_ends = file.array("sample_ends", "<i8", blocks)
-        self._block_ends = file.array("block_ends", "<i8", blocks)
-        self._block_words = file.array("block_words", "<i8", blocks)
-        self._dictionary = file.array("dictionary", "u1", None)
+        # views whose elements are plain integers and bytes: a term's look-up is a few of them
+        self._block_ends = file.array("block_ends", "<i8", blocks).data
+        self._block_words = file.array("block_words", "<i8", blocks).data
+        self._dictionary = file.array("dictionary", "u1", None).data
         self._postings = file.array("postings", "<u4", None)
+        self._postings_offset = file.span("postings")[0]
+        self._row_type = row_type(rows_total)
         self._has_value = file.array("has_value", "u1", -(-rows_total // 8))
         lengths = file.sections.get("lengths")
         if lengths is None or lengths.dtype not in ("|u1", "<u2", "<u4"):
             raise CorruptObject(file.key, "no lengths")
         self.lengths = file.array("lengths", lengths.dtype, rows_total)
-        """(rows_total,) unsigned, tokens of each row; at hand after `find`."""
-        if len(self._dictionary) != (int(self._block_ends[-1]) if blocks else 0):
+        """(rows_total,) unsigned, tokens of each row; at hand after `want`."""
+        if len(self._dictionary) != (self._block_ends[-1] if blocks else 0):
             raise CorruptObject(file.key, "blocks do not tile the dictionary")
         self.is_whole = file.source.has(0, file.source.size_bytes)
 
@@ -157,22 +169,41 @@ class TextIndex:
 
     @property
     def has_value(self) -> Bools:
-        """(rows_total,) bool, which rows are not null; at hand after `find`. Cost: unpacks all bits."""
+        """(rows_total,) bool, which rows are not null; at hand after `want`. Cost: unpacks all bits."""
         return np.unpackbits(self._has_value, count=self.rows_total, bitorder="little").view(np.bool_)
 
-    def find(self, terms: Iterable[str]) -> Steps[list[Term | None]]:
-        """The entry of each term, None where no row has it. Lengths are at hand then.
-
-        One round where the index is cold, a few microseconds a term where it is not.
-        """
-        encoded = [term.encode() for term in terms]
-        blocks = [bisect_right(self._samples, term) - 1 for term in encoded]
+    def want(self, terms: Iterable[str]) -> Steps[None]:
+        """Have at hand what `term` takes for these, and the lengths. One round where they are cold."""
         if not self.is_whole:
-            spans = [self._file.span("dictionary", *self._block(block)) for block in set(blocks) - {-1}]
+            blocks = {self._block_of(term.encode()) for term in terms} - {-1}
+            spans = [self._file.span("dictionary", *self._block(block)) for block in blocks]
             if self.documents:
                 spans += [self._file.span("lengths"), self._file.span("has_value")]
             yield from self._file.want(*sorted(spans), gap_bytes=GAP_BYTES)
-        return [self._entry(block, term) for block, term in zip(blocks, encoded, strict=True)]
+
+    def term(self, term: str) -> Term | None:
+        """The entry of a term, after `want`; None where no row has it. Cost: a few microseconds."""
+        encoded = term.encode()
+        block = self._block_of(encoded)
+        if block < 0:
+            return None
+        start, stop = self._block(block)
+        data, n = (
+            bytes(self._dictionary[start:stop]),
+            min(BLOCK_TERMS, self.terms_total - block * BLOCK_TERMS),
+        )
+        place = data.find(SEPARATOR + encoded + SEPARATOR, 9 * n)
+        if place < 0:
+            return None
+        number = data.count(SEPARATOR, 9 * n, place)
+        if number >= n:
+            raise self._damaged(block)
+        rows, frequency_max = _U32(data, 4 * number)[0], data[8 * n + number]
+        first = self._block_words[block] + _U32(data, 4 * (n + number))[0]
+        stop = first + _words(rows, frequency_max, self.rows_total)
+        if stop > len(self._postings):
+            raise self._damaged(block)
+        return Term(rows, frequency_max, first, stop)
 
     def bring(self, terms: Iterable[Term]) -> Steps[None]:
         """Have the postings of these terms at hand. One round where they are cold."""
@@ -182,13 +213,13 @@ class TextIndex:
 
     def postings(self, term: Term) -> Postings:
         """The postings of a term, after `bring`; views of the file."""
-        words, total = self._postings[term.start : term.stop], self.rows_total
+        data, total, place = self._file.source.data, self.rows_total, self._postings_offset + 4 * term.start
         width = "<u4" if term.frequency_max >= WIDE else "u1"
-        if term.count * text_build.DENSE_SHARE >= total >= text_build.DENSE_ROWS_MIN:
-            return Postings(None, words.view(width)[:total], term.count, total)
-        rows = words.view(text_build.row_type(total))[: term.count]
-        frequencies = words[-(-rows.nbytes // 4) :].view(width)[: term.count]
-        return Postings(rows, frequencies, term.count, total)
+        if term.rows * DENSE_SHARE >= total >= DENSE_ROWS_MIN:
+            return Postings(None, np.frombuffer(data, width, total, place), term.rows, total)
+        rows = np.frombuffer(data, self._row_type, term.rows, place)
+        place += -(-rows.nbytes // 4) * 4
+        return Postings(rows, np.frombuffer(data, width, term.rows, place), term.rows, total)
 
     def terms_with_prefix(self, prefix: str, limit: int) -> Steps[list[str]]:
         """The first `limit` terms that begin with `prefix`, in the order of their UTF-8 bytes. One round."""
@@ -201,15 +232,13 @@ class TextIndex:
             span = (self._block(first)[0], self._block(stop - 1)[1])
             yield from self._file.want(self._file.span("dictionary", *span), gap_bytes=GAP_BYTES)
             for block in range(first, stop):
-                terms = self._block_parts(block)[-1].split(SEPARATOR)[1:-1]
-                found += [term.decode() for term in terms if term.startswith(start)]
+                found += [term.decode() for term in self._block_parts(block)[2] if term.startswith(start)]
         return found[:limit]
 
     def terms(self) -> pa.Array:
         """All terms, in the order of their UTF-8 bytes. The index must be wholly at hand."""
         blocks = range(len(self._block_ends))
-        parts = [self._block_parts(block)[-1].split(SEPARATOR)[1:-1] for block in blocks]
-        arrays = [pa.array(terms, pa.binary()).cast(pa.string()) for terms in parts]
+        arrays = [pa.array(self._block_parts(block)[2], pa.binary()).cast(pa.string()) for block in blocks]
         return pa.concat_arrays([pa.array([], pa.string()), *arrays])
 
     def counts(self) -> Ints:
@@ -231,7 +260,7 @@ class TextIndex:
         of_plain = np.repeat(is_plain, counts)
         rows = np.empty(len(of_plain), np.uint32)
         frequencies = np.empty(len(of_plain), np.uint32)
-        rows[of_plain] = words.view(text_build.row_type(self.rows_total))[row_slots]
+        rows[of_plain] = words.view(self._row_type)[row_slots]
         frequencies[of_plain] = words.view("u1")[frequency_slots]
         ends = np.cumsum(counts)
         for i in np.flatnonzero(~is_plain).tolist():
@@ -251,46 +280,32 @@ class TextIndex:
         counts, maxima = np.empty(self.terms_total, np.int64), np.empty(self.terms_total, np.uint8)
         for block in range(len(self._block_ends)):
             terms = slice(block * BLOCK_TERMS, (block + 1) * BLOCK_TERMS)
-            counts[terms], _, maxima[terms], _ = self._block_parts(block)
+            counts[terms], maxima[terms], _ = self._block_parts(block)
         starts = np.zeros(self.terms_total + 1, np.int64)
         np.cumsum(text_build.words_of(counts, maxima, self.rows_total), out=starts[1:])
         if starts[-1] != len(self._postings):
             raise CorruptObject(self._file.key, "terms do not tile the postings")
         return counts, maxima, starts
 
+    def _block_of(self, term: bytes) -> int:
+        """The block that a term is in, if it is in any; -1 where there is none."""
+        return bisect_right(self._samples, term) - 1
+
     def _block(self, block: int) -> tuple[int, int]:
         """The bytes of a block in the dictionary."""
-        return int(self._block_ends[block - 1]) if block else 0, int(self._block_ends[block])
+        return self._block_ends[block - 1] if block else 0, self._block_ends[block]
 
-    def _block_terms(self, block: int) -> int:
-        return min(BLOCK_TERMS, self.terms_total - block * BLOCK_TERMS)
-
-    def _block_parts(self, block: int) -> tuple[Unsigned, Unsigned, npt.NDArray[np.uint8], bytes]:
-        """Counts, where postings start, largest frequencies, and the terms between separators."""
+    def _block_parts(self, block: int) -> tuple[Unsigned, npt.NDArray[np.uint8], list[bytes]]:
+        """Rows, largest frequencies, and the terms of a block."""
         start, stop = self._block(block)
-        data, n = self._dictionary[start:stop].tobytes(), self._block_terms(block)
-        if data.count(SEPARATOR, 9 * n) != n + 1:
+        data, n = (
+            bytes(self._dictionary[start:stop]),
+            min(BLOCK_TERMS, self.terms_total - block * BLOCK_TERMS),
+        )
+        terms = data[9 * n :].split(SEPARATOR)[1:-1]
+        if len(terms) != n:
             raise self._damaged(block)
-        numbers = np.frombuffer(data, "<u4", 2 * n)
-        return numbers[:n], numbers[n:], np.frombuffer(data, "u1", n, 8 * n), data[9 * n :]
-
-    def _entry(self, block: int, term: bytes) -> Term | None:
-        if block < 0:
-            return None
-        start, stop = self._block(block)
-        data, n = self._dictionary[start:stop].tobytes(), self._block_terms(block)
-        place = data.find(SEPARATOR + term + SEPARATOR, 9 * n)
-        if place < 0:
-            return None
-        number = data.count(SEPARATOR, 9 * n, place)
-        if number >= n:
-            raise self._damaged(block)
-        count, frequency_max = _U32(data, 4 * number)[0], data[8 * n + number]
-        first = int(self._block_words[block]) + _U32(data, 4 * (n + number))[0]
-        size = _words(count, frequency_max, self.rows_total)
-        if first + size > len(self._postings):
-            raise self._damaged(block)
-        return Term(count, frequency_max, first, first + size)
+        return np.frombuffer(data, "<u4", n), np.frombuffer(data, "u1", n, 8 * n), terms
 
     def _damaged(self, block: int) -> CorruptObject:
         offset = self._file.span("dictionary", *self._block(block))[0]
@@ -300,7 +315,7 @@ class TextIndex:
 def _words(count: int, frequency_max: int, rows_total: int) -> int:
     """`text_build.words_of` of one term, without the cost of arrays."""
     width = 1 if frequency_max < WIDE else 4
-    if count * text_build.DENSE_SHARE >= rows_total >= text_build.DENSE_ROWS_MIN:
+    if count * DENSE_SHARE >= rows_total >= DENSE_ROWS_MIN:
         return -(-rows_total * width // 4)
     row_bytes = 2 if rows_total <= 2**16 else 4
     return -(-count * row_bytes // 4) + -(-count * width // 4)

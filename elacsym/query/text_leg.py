@@ -6,7 +6,6 @@ together. What does not depend on the query's terms, and what was learnt about t
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
@@ -15,19 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from elacsym.format.reading import Steps, done, together
-from elacsym.index.bm25 import Best, FieldRows, FieldScoring, Search, TermList, exact, joined
+from elacsym.index.bm25 import Best, Chosen, FieldRows, FieldScoring, Search, TermList, exact, joined
 from elacsym.index.text import Term, TextIndex
 from elacsym.index.text_build import Unsigned
 from elacsym.index.tokenize import Analyzer, analyzer
 from elacsym.query.ast import TextLeg
-from elacsym.query.columns import Bools
-from elacsym.query.matching import Matches, live_rows
+from elacsym.query.matching import Matches, live_rows, remembered
 from elacsym.query.ranking import Beside, Floats, PartRows, Ranking, ranked
 from elacsym.query.searchable import SearchSnapshot
 from elacsym.types import FullText
 
 # terms whose places and statistics a snapshot remembers, for each field
 TERMS_REMEMBERED = 512
+# filters whose rows a snapshot remembers, by run of parts, and their bytes
+MASKS_REMEMBERED = 32
+MASK_BYTES_REMEMBERED = 8 * 2**20
 # neighbouring parts of up to so many rows together are searched as one: every part has a fixed cost
 RUN_ROWS_MAX = 2**18
 
@@ -54,32 +55,37 @@ class _Memory:
 
 @dataclass(slots=True)
 class _Field:
-    """One field of a leg. indexes: by part, None where no row lives; terms: the query's, and how often it has
-    each; known, scoring: filled in by `_look_up`, known with what live rows have, sorted by term."""
+    """One field of a leg. indexes: by part, None where no row lives; terms: the query's, sorted, with their
+    counts; known: those that are remembered, and after `_know` those that live rows have, sorted."""
 
     memory: _Memory
     weight: float
     indexes: Sequence[TextIndex | None]
-    terms: Counter[str]
-    known: dict[str, _Known] = field(default_factory=dict)
-    scoring: FieldScoring | None = None
+    terms: dict[str, int]
+    known: dict[str, _Known]
+
+    def unknown(self) -> list[str]:
+        """The terms that nothing is known of."""
+        return [term for term in self.terms if term not in self.known]
 
 
 def relevant(
     snapshot: SearchSnapshot, leg: TextLeg, matches: Matches, depth: int, beside: Beside | None = None
 ) -> Steps[Ranking]:
     """The `depth` rows among `matches` of highest BM25, if above 0."""
-    fields = yield from together([_opened(snapshot, leg.query, *one) for one in leg.fields])
-    yield from together([_look_up(snapshot, one, matches) for one in fields])
+    fields = yield from _opened(snapshot, leg)
+    yield from _at_hand(snapshot, fields, matches)
+    for one in fields:
+        _know(snapshot, one)
     best, scored = Best(depth), 0
     found: list[PartRows] = []
     for run in _runs(snapshot):
-        matched = sum(matches.counts[run.start : run.stop])
-        lists = [_term_lists(snapshot, one, run, matches) for one in fields] if matched else []
+        is_matched = any(matches.counts[run.start : run.stop])
+        lists = [_term_lists(snapshot, one, run, matches) for one in fields] if is_matched else []
         flat = [one for of_field in lists for one in of_field]
         if not flat:
             continue
-        search = Search(flat, _mask(snapshot, matches, run, matched), matched, best)
+        search = Search(flat, _chosen(snapshot, matches, run), best)
         rows = search.candidates()
         scored += search.scored
         found += _by_part(snapshot, run, rows, exact(lists, rows).astype(np.float32))
@@ -92,56 +98,68 @@ def relevant(
     return (yield from ranked(snapshot, found, depth, ascending=False, figures=figures, beside=beside))
 
 
-def _opened(snapshot: SearchSnapshot, query: str, name: str, weight: float) -> Steps[_Field]:
-    memories: dict[str, _Memory] = snapshot.memo.setdefault("text", {})
-    memory = memories.get(name)
-    if memory is None:
-        settings = snapshot.schema.attributes[name].full_text
-        assert settings is not None, name
-        memory = memories[name] = _Memory(settings, analyzer(settings))
+def _opened(snapshot: SearchSnapshot, leg: TextLeg) -> Steps[list[_Field]]:
+    """The fields of a leg, their indexes open."""
     live = live_rows(snapshot).counts
-    indexes = yield from together(
-        [
-            view.part.text(name) if rows else done(None)
-            for view, rows in zip(snapshot.parts, live, strict=True)
-        ]
-    )
-    return _Field(memory, weight, indexes, Counter(memory.analyzer.tokens(query)))
+    openings = [
+        view.part.text(name) if rows else done(None)
+        for name, _ in leg.fields
+        for view, rows in zip(snapshot.parts, live, strict=True)
+    ]
+    indexes = yield from together(openings)
+    memories: dict[str, _Memory] = snapshot.memo.setdefault("text", {})
+    fields = []
+    for number, (name, weight) in enumerate(leg.fields):
+        memory = memories.get(name)
+        if memory is None:
+            settings = snapshot.schema.attributes[name].full_text
+            assert settings is not None, name
+            memory = memories[name] = _Memory(settings, analyzer(settings))
+        terms: dict[str, int] = {}
+        for term in memory.analyzer.tokens(leg.query):
+            terms[term] = terms.get(term, 0) + 1
+        of_field = indexes[number * len(live) : (number + 1) * len(live)]
+        found = {term: known for term in terms if (known := memory.known.get(term)) is not None}
+        fields.append(_Field(memory, weight, of_field, dict(sorted(terms.items())), found))
+    return fields
 
 
-def _look_up(snapshot: SearchSnapshot, one: _Field, matches: Matches) -> Steps[None]:
-    """Have at hand what the field's terms take, and know their statistics."""
-    memory, live = one.memory, live_rows(snapshot).counts
-    indexes = [index for index in one.indexes if index is not None]
-    found = {term: known for term in one.terms if (known := memory.known.get(term)) is not None}
-    unknown = [term for term in one.terms if term not in found]
-    if unknown or memory.scoring is None or not all(index.is_whole for index in indexes):
-        terms = sorted(one.terms)
-        absent: list[Term | None] = [None] * len(terms)
-        entries = yield from together(
-            [done(absent) if index is None else index.find(terms) for index in one.indexes]
-        )
-        yield from together(
-            [
-                index.bring([entry for entry in of_part if entry is not None])
-                # deleted rows are counted in postings
-                for view, index, of_part, rows, matched in zip(
-                    snapshot.parts, one.indexes, entries, live, matches.counts, strict=True
-                )
-                if index is not None and (matched or rows < view.part.rows)
-            ]
-        )
-        if memory.scoring is None:
-            memory.scoring = _scoring(snapshot, memory.settings, one.indexes)
-        for term, of_term in zip(terms, zip(*entries, strict=True), strict=True):
-            if term in unknown:
-                found[term] = _Known(of_term, _live(snapshot, one.indexes, of_term))
-        if len(memory.known) + len(found) > TERMS_REMEMBERED:
+def _at_hand(snapshot: SearchSnapshot, fields: Sequence[_Field], matches: Matches) -> Steps[None]:
+    """Have at hand what scoring takes: one round for dictionaries and lengths, one for postings."""
+    cold = [
+        (one, part, index)
+        for one in fields
+        for part, index in enumerate(one.indexes)
+        if index is not None and not index.is_whole
+    ]
+    if not cold:
+        return
+    yield from together([index.want(one.unknown()) for one, _, index in cold])
+    live = live_rows(snapshot).counts
+    bringing = []
+    for one, part, index in cold:
+        # deleted rows are counted in postings
+        is_counted = live[part] < snapshot.parts[part].part.rows
+        names = one.terms if matches.counts[part] else one.unknown() if is_counted else ()
+        entries = [one.known[term].terms[part] if term in one.known else index.term(term) for term in names]
+        bringing.append(index.bring([entry for entry in entries if entry is not None]))
+    yield from together(bringing)
+
+
+def _know(snapshot: SearchSnapshot, one: _Field) -> None:
+    """Complete what is known of the field and its terms, and remember it."""
+    memory = one.memory
+    if memory.scoring is None:
+        memory.scoring = _scoring(snapshot, memory.settings, one.indexes)
+    unknown = one.unknown()
+    if unknown:
+        if len(memory.known) + len(unknown) > TERMS_REMEMBERED:
             memory.known.clear()
-        memory.known |= found
-    one.scoring = memory.scoring
+        for term in unknown:
+            entries = tuple([None if index is None else index.term(term) for index in one.indexes])
+            memory.known[term] = one.known[term] = _Known(entries, _live(snapshot, one.indexes, entries))
     # a term that no live row has may still be in deleted rows, which are not worth scoring
-    one.known = {term: known for term, known in sorted(found.items()) if known.live}
+    one.known = {term: one.known[term] for term in one.terms if one.known[term].live}
 
 
 def _scoring(
@@ -171,7 +189,7 @@ def _live(snapshot: SearchSnapshot, indexes: Sequence[TextIndex | None], terms: 
         snapshot.parts, indexes, terms, live_rows(snapshot).counts, strict=True
     ):
         if index is not None and term is not None:
-            total += term.count if rows == view.part.rows else index.postings(term).live(view.alive)
+            total += term.rows if rows == view.part.rows else index.postings(term).live(view.alive)
     return total
 
 
@@ -186,11 +204,23 @@ def _runs(snapshot: SearchSnapshot) -> list[range]:
     return [*runs, range(start, len(snapshot.parts))]
 
 
-def _mask(snapshot: SearchSnapshot, matches: Matches, run: range, matched: int) -> Bools | None:
-    """(rows,) which rows of a run may be answered; None: all."""
-    if matched == sum(snapshot.parts[part].part.rows for part in run):
+def _chosen(snapshot: SearchSnapshot, matches: Matches, run: range) -> Chosen | None:
+    """The rows of a run that may be answered; None: all. Remembered for as long as the matches are likely to
+    come again."""
+    count, rows = (
+        sum(matches.counts[run.start : run.stop]),
+        sum(snapshot.parts[part].part.rows for part in run),
+    )
+    if count == rows:
         return None
-    return matches.masks[run.start] if len(run) == 1 else np.concatenate(matches.masks[run.start : run.stop])
+    entries_max = max(1, min(MASKS_REMEMBERED, MASK_BYTES_REMEMBERED // rows))
+
+    def make() -> tuple[Matches, Chosen]:
+        masks = matches.masks[run.start : run.stop]
+        return matches, Chosen.of(masks[0] if len(run) == 1 else np.concatenate(masks), count)
+
+    # what is remembered refers to the matches, so that no others have their identity
+    return remembered(snapshot, "text_rows", (id(matches), run.start), entries_max, make)[1]
 
 
 def _lengths(snapshot: SearchSnapshot, one: _Field, run: range) -> Unsigned:
@@ -209,22 +239,22 @@ def _lengths(snapshot: SearchSnapshot, one: _Field, run: range) -> Unsigned:
 
 def _term_lists(snapshot: SearchSnapshot, one: _Field, run: range, matches: Matches) -> list[TermList]:
     """The lists of a field's terms over a run, in the order of the terms."""
-    lists = []
-    scoring = one.scoring
-    assert scoring is not None, "looked up"
-    of_field = FieldRows(scoring, _lengths(snapshot, one, run), one.weight) if one.known else None
+    lists: list[TermList] = []
+    scoring = one.memory.scoring
+    if scoring is None or not one.known:
+        return lists
+    of_field = FieldRows(scoring, _lengths(snapshot, one, run), one.weight)
     sizes = [snapshot.parts[part].part.rows for part in run]
     for term, known in one.known.items():
+        entries = known.terms[run.start : run.stop]
         postings = [
             index.postings(entry)
             if index is not None and entry is not None and matches.counts[part]
             else None
-            for part, index, entry in ((part, one.indexes[part], known.terms[part]) for part in run)
+            for part, index, entry in zip(run, one.indexes[run.start : run.stop], entries, strict=True)
         ]
-        if of_field is not None and any(part is not None for part in postings):
-            most = max(
-                entry.frequency_max for entry in known.terms[run.start : run.stop] if entry is not None
-            )
+        if any(part is not None for part in postings):
+            most = max(entry.frequency_max for entry in entries if entry is not None)
             weight = scoring.weight(known.live, one.terms[term])
             lists.append(TermList(of_field, joined(postings, sizes), weight, most))
     return lists
@@ -234,7 +264,10 @@ def _by_part(
     snapshot: SearchSnapshot, run: range, rows: npt.NDArray[np.intp], scores: Floats
 ) -> list[PartRows]:
     """Rows of a run, ascending, as rows of its parts; those whose score is 0 left out."""
-    rows, scores = rows[scores > 0], scores[scores > 0]
+    if not scores.all():
+        rows, scores = rows[scores > 0], scores[scores > 0]
+    if len(run) == 1:
+        return [(run.start, scores, rows)]
     starts = [0, *accumulate(snapshot.parts[part].part.rows for part in run)]
     edges = np.searchsorted(rows, starts).tolist()
     return [
