@@ -71,6 +71,9 @@ class MemoryPart:
                 values = [d.get(name) for d in documents]
                 self._columns[name] = pa.array(values, arrow_type(attribute.type))
 
+    def pending_us(self, name: str) -> float:
+        return 0.0
+
     def ids(self) -> Steps[Ids]:
         return done(MemoryIds(self._ids))
 
