@@ -14,10 +14,13 @@ from elacsym.errors import InvalidRequest, NamespaceNotFound
 from elacsym.format.keys import is_valid_name
 from elacsym.log import catalog
 from elacsym.query.ast import Hit, Query, QueryResult
+from elacsym.query.hits import shown
+from elacsym.query.plan import Needs, needs_of
 from elacsym.telemetry import OPEN_NAMESPACES
 from elacsym.types import STRONG, Consistency, DocumentId, Schema, WriteResult
 
 T = TypeVar("T")
+NeedsOf = Callable[[Schema], Needs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,12 @@ class Database:
 
     async def query(self, name: str, query: Query) -> QueryResult:
         """Answer one query. Raises NamespaceNotFound, InvalidRequest, StoreUnavailable, CorruptObject."""
-        return await self._with(name, lambda namespace: namespace.query(query))
+        since_s = self.services.clock.monotonic_s()
+        return await self._with(
+            name,
+            lambda namespace: namespace.query(query, since_s=since_s),
+            lambda schema: needs_of(query, schema),
+        )
 
     async def documents(
         self,
@@ -96,9 +104,19 @@ class Database:
         include_vector: bool = False,
     ) -> list[Hit | None]:
         """The documents of these ids in order, None where there is none."""
+        since_s = self.services.clock.monotonic_s()
         return await self._with(
-            name, lambda namespace: namespace.documents(ids, consistency, include_vector=include_vector)
+            name,
+            lambda namespace: namespace.documents(
+                ids, consistency, include_vector=include_vector, since_s=since_s
+            ),
+            lambda schema: _shown_needs(schema, include_vector=include_vector),
         )
+
+    async def warm(self, name: str) -> None:
+        """Bring what queries of the namespace look at into the cache. Raises NamespaceNotFound,
+        StoreUnavailable, CorruptObject."""
+        await self._with(name, lambda namespace: namespace.warm())
 
     async def info(self, name: str) -> NamespaceInfo:
         """What the namespace holds, strongly consistent."""
@@ -109,6 +127,7 @@ class Database:
         self._check_name(name)
         services = self.services
         await catalog.delete(services.store, name, rng=services.rng, settings=services.settings.log)
+        services.tuning.forget(name)
         if (namespace := _opened(self._open.get(name))) is not None:
             self.evict(namespace)
 
@@ -121,12 +140,16 @@ class Database:
             self.services.store, prefix=prefix, cursor=cursor, page_size=page_size
         )
 
-    async def namespace(self, name: str) -> Namespace:
-        """The open namespace. Raises NamespaceNotFound, InvalidRequest for a bad name."""
+    async def namespace(self, name: str, needs: NeedsOf | None = None) -> Namespace:
+        """The open namespace. Raises NamespaceNotFound, InvalidRequest for a bad name.
+
+        needs: what is going to be looked at; it is fetched along with the log if the namespace has to be
+        opened.
+        """
         self._check_name(name)
         task = self._open.get(name)
         if task is None:
-            task = self._open[name] = asyncio.create_task(self._opening(name), name=f"open {name}")
+            task = self._open[name] = asyncio.create_task(self._opening(name, needs), name=f"open {name}")
             # whether or not anybody still waits: the next request must not meet an old failure
             task.add_done_callback(lambda done: self._forget_failed(name, done))
             OPEN_NAMESPACES.set(len(self._open))
@@ -159,20 +182,27 @@ class Database:
         await asyncio.gather(*self._retiring)
         OPEN_NAMESPACES.set(0)
 
-    async def _opening(self, name: str) -> Namespace:
+    async def _opening(self, name: str, needs: NeedsOf | None) -> Namespace:
         namespace = Namespace(name, self.services)
+        ahead = None if needs is None else asyncio.create_task(namespace.open_ahead(needs))
         try:
             await namespace.open()
         except BaseException:
+            if ahead is not None:
+                ahead.cancel()
             await namespace.close()
             raise
+        if ahead is not None:
+            await ahead
         return namespace
 
-    async def _with(self, name: str, work: Callable[[Namespace], Awaitable[T]]) -> T:
+    async def _with(
+        self, name: str, work: Callable[[Namespace], Awaitable[T]], needs: NeedsOf | None = None
+    ) -> T:
         """What `work` makes of the open namespace, which stays open for it."""
-        namespace = await self.namespace(name)
+        namespace = await self.namespace(name, needs)
         while namespace.is_retired:  # since it was opened
-            namespace = await self.namespace(name)
+            namespace = await self.namespace(name, needs)
         try:
             with namespace.used():
                 return await work(namespace)
@@ -197,6 +227,11 @@ def _opened(task: asyncio.Task[Namespace] | None) -> Namespace | None:
     if task is None or not task.done() or task.cancelled() or task.exception() is not None:
         return None
     return task.result()
+
+
+def _shown_needs(schema: Schema, *, include_vector: bool) -> Needs:
+    wanted = shown(schema, None, include_vector=include_vector)
+    return Needs(frozenset(wanted.columns), frozenset(wanted.vectors))
 
 
 async def _info(namespace: Namespace) -> NamespaceInfo:

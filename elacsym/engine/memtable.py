@@ -8,7 +8,6 @@ read by other threads.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,18 +18,22 @@ import pyarrow as pa
 from elacsym.compute import Compute
 from elacsym.engine.columns import arrow_type
 from elacsym.engine.payload import RowChanges
-from elacsym.index.ids import IdColumn, IdIndex
+from elacsym.format.reading import Steps, done
+from elacsym.index.attribute import ArrowValues, Values
+from elacsym.index.ids import IdColumn, Ids, MemoryIds
 from elacsym.index.text import TextIndex
-from elacsym.index.vector import VectorColumn
-from elacsym.query.searchable import Needs, PartView
+from elacsym.index.vector import VectorColumn, Vectors
+from elacsym.query.searchable import PartView
 from elacsym.types import Attribute, DocumentId, FullText
 
 AttributeOf = Callable[[str], Attribute]
 
+_US_PER_TEXT_BYTE = 0.1
+
 
 class Chunk:
     """A run of rows in memory; implements `query.searchable.Part`. Indexes are built when first asked for,
-    and kept."""
+    and kept; two threads that build the same at once build equal ones."""
 
     label = "memtable"
 
@@ -42,71 +45,61 @@ class Chunk:
         attribute_of: AttributeOf,
         compute: Compute,
     ) -> None:
-        self._ids, self._versions, self.arrays = ids, versions, arrays
+        self.id_column, self._versions, self.arrays = ids, versions, arrays
         self._attribute_of, self._compute = attribute_of, compute
         self._texts: dict[str, TextIndex] = {}
         self._vectors: dict[str, VectorColumn] = {}
-        self._id_index: IdIndex | None = None
-        self._building = asyncio.Lock()
+        self._ids = MemoryIds(ids)
 
     @property
     def rows(self) -> int:
         """How many rows there are."""
-        return len(self._ids)
+        return len(self.id_column)
 
-    async def prepare(self, needs: Needs) -> None:
-        """Build the indexes that `needs` names, once."""
-        missing = [name for name in needs.texts if name not in self._texts]
-        if missing or any(name not in self._vectors for name in needs.vectors):
-            async with self._building:
-                await self._compute.run(self._build, needs)
+    def pending_us(self, name: str) -> float:
+        """See Part."""
+        array = self.arrays.get(name)
+        return 0.0 if array is None or name in self._texts else array.nbytes * _US_PER_TEXT_BYTE
 
-    def _build(self, needs: Needs) -> None:
-        for name in needs.vectors - self._vectors.keys():
-            self._vectors[name] = _vector_column(self.arrays.get(name), self._attribute_of(name), self.rows)
-        for name in needs.texts - self._texts.keys():
-            self._texts[name] = _text_index(
-                self.arrays.get(name), self._attribute_of(name).full_text, self.rows
-            )
-
-    def ids(self) -> IdColumn:
-        """The ids in row order."""
-        return self._ids
-
-    def rows_of(self, ids: IdColumn) -> npt.NDArray[np.int64]:
-        """The last row of each id, -1 where the chunk has none."""
-        if self._id_index is None:
-            # only the last row of an id can be alive, and an index wants unique ids
-            last = {id_: row for row, id_ in enumerate(self._ids.take(np.arange(self.rows)))}
-            rows = np.fromiter(last.values(), np.int64, len(last))
-            self._id_index = IdIndex.build(self._ids.select(rows))
-            self._id_rows = rows
-        found = self._id_index.rows_of(ids)
-        return np.where(found >= 0, self._id_rows[np.maximum(found, 0)], -1)
+    def ids(self) -> Steps[Ids]:
+        """The ids; the last row of an id is found, for only that can be alive."""
+        return done(self._ids)
 
     def versions(self) -> npt.NDArray[np.uint64]:
         """The log slot that wrote each row."""
         return self._versions
+
+    def attribute(self, name: str) -> Steps[Values]:
+        """An attribute that is no vector."""
+        return done(ArrowValues(self.column(name)))
 
     def column(self, name: str) -> pa.Array:
         """The attribute's values, null where a row has none."""
         array = self.arrays.get(name)
         return pa.nulls(self.rows, arrow_type(self._attribute_of(name).type)) if array is None else array
 
-    def vectors(self, name: str) -> VectorColumn:
-        """The vectors of an attribute."""
-        return self._vectors[name]
+    def vectors(self, name: str) -> Steps[Vectors]:
+        """A vector attribute."""
+        column = self._vectors.get(name)
+        if column is None:
+            column = _vector_column(self.arrays.get(name), self._attribute_of(name), self.rows)
+            self._vectors[name] = column
+        return done(column)
 
-    def text(self, name: str) -> TextIndex:
+    def text(self, name: str) -> Steps[TextIndex]:
         """The postings of an attribute."""
-        return self._texts[name]
+        index = self._texts.get(name)
+        if index is None:
+            index = _text_index(self.arrays.get(name), self._attribute_of(name).full_text, self.rows)
+            self._texts[name] = index
+        return done(index)
 
     def joined(self, others: Sequence[Chunk]) -> Chunk:
         """One chunk with the rows of this one and then those of others, in order."""
         chunks = (self, *others)
         names = dict.fromkeys(name for chunk in chunks for name in chunk.arrays)
         arrays = {name: pa.concat_arrays([chunk.column(name) for chunk in chunks]) for name in names}
-        ids = IdColumn.concat([chunk.ids() for chunk in chunks])
+        ids = IdColumn.concat([chunk.id_column for chunk in chunks])
         versions = np.concatenate([chunk.versions() for chunk in chunks])
         return Chunk(ids, versions, arrays, self._attribute_of, self._compute)
 
@@ -114,7 +107,9 @@ class Chunk:
         """The rows from `row` on."""
         keep = np.arange(row, self.rows)
         arrays = {name: array.slice(row) for name, array in self.arrays.items()}
-        return Chunk(self._ids.select(keep), self._versions[row:], arrays, self._attribute_of, self._compute)
+        return Chunk(
+            self.id_column.select(keep), self._versions[row:], arrays, self._attribute_of, self._compute
+        )
 
 
 def _vector_column(array: pa.Array | None, attribute: Attribute, rows: int) -> VectorColumn:
@@ -221,7 +216,7 @@ class Memtable:
         start = self._first
         for chunk in kept:
             alive = np.flatnonzero(self._alive[start - self._first :][: chunk.rows])
-            self._row_of |= zip(chunk.ids().take(alive), (alive + start).tolist(), strict=True)
+            self._row_of |= zip(chunk.id_column.take(alive), (alive + start).tolist(), strict=True)
             start += chunk.rows
 
     def views(self) -> list[ChunkView]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -11,24 +12,29 @@ from typing import TypeVar
 
 from elacsym.clock import Clock
 from elacsym.compute import Compute
+from elacsym.engine.build import Builder
 from elacsym.engine.prepare import Preparer, item_of
 from elacsym.engine.request import WriteRequest
+from elacsym.engine.tuning import Tuning
 from elacsym.engine.view import NamespaceView
-from elacsym.errors import InvalidRequest
+from elacsym.errors import CorruptObject, InvalidRequest, Unavailable
 from elacsym.format.keys import NamespaceKeys
 from elacsym.index.ids import IdColumn
 from elacsym.log.reader import LogReader
 from elacsym.log.settings import LogSettings
 from elacsym.log.writer import LogWriter
 from elacsym.query.ast import Filter, Hit, Query, QueryResult
-from elacsym.query.execute import execute, matching_ids
+from elacsym.query.execute import EffortOf, execute, matching_ids
 from elacsym.query.hits import documents
+from elacsym.query.plan import Needs
 from elacsym.query.searchable import SearchSnapshot
 from elacsym.store.base import ObjectStore
 from elacsym.store.cache import ObjectCache, ObjectMissing
-from elacsym.types import Consistency, DocumentId, Token, WriteResult
+from elacsym.store.drive import drive
+from elacsym.types import Consistency, DocumentId, Schema, Token, WriteResult
 
 T = TypeVar("T")
+_INLINE_IDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,8 @@ class EngineSettings:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What every namespace of a process shares. `store` is the wrapped store, `cache` maps immutable
-    objects."""
+    """What every namespace of a process shares. `store` is the wrapped store, `cache` holds immutable
+    objects, `builder` makes segments, `tuning` knows how hard to look."""
 
     store: ObjectStore
     cache: ObjectCache
@@ -59,6 +65,8 @@ class Services:
     rng: random.Random
     settings: EngineSettings
     node_id: str
+    builder: Builder
+    tuning: Tuning
 
 
 class Namespace:
@@ -79,9 +87,9 @@ class Namespace:
             self.reader, services.store, preparer, *shared, node_id=services.node_id, compute=services.compute
         )
         self.used_s = services.clock.monotonic_s()
-        # fold, compaction and collection of one namespace exclude each other within a process; across
-        # processes the manifest's compare-and-swap does
-        self._upkeep = asyncio.Lock()
+        # jobs of a kind on one namespace exclude each other within a process; everything else is left to the
+        # manifest's compare-and-swap, as it is across processes
+        self._jobs: dict[str, asyncio.Lock] = {}
         self.is_retired = False
         self._users = 0
         self._is_unused = asyncio.Event()
@@ -102,13 +110,14 @@ class Namespace:
                 self._is_unused.set()
 
     @asynccontextmanager
-    async def job(self) -> AsyncIterator[None]:
-        """Keep the namespace open for a job on its segments, one at a time, and begin from the current view.
+    async def job(self, kind: str) -> AsyncIterator[None]:
+        """Keep the namespace open for a job on its segments, one of each kind at a time, and begin from the
+        current view.
 
         Raises NamespaceNotFound, StoreUnavailable.
         """
         with self.used():
-            async with self._upkeep:
+            async with self._jobs.setdefault(kind, asyncio.Lock()):
                 # nobody else may ask: a view that others' jobs have overtaken refers to files that are gone
                 await self.reader.check()
                 yield
@@ -135,25 +144,52 @@ class Namespace:
         committed = await self.writer.write(item, deadline_s=deadline_s)
         return WriteResult(committed.count, Token(committed.inc, committed.seq))
 
-    async def query(self, query: Query) -> QueryResult:
-        """Answer one query from one snapshot."""
-        compute = self.services.compute
-        return await self._read(query.consistency, lambda snapshot: execute(snapshot, query, compute))
+    async def query(self, query: Query, *, since_s: float | None = None) -> QueryResult:
+        """Answer one query from one snapshot. since_s: see `snapshot`."""
+
+        def answer(snapshot: SearchSnapshot) -> Awaitable[QueryResult]:
+            return execute(snapshot, query, self.services.compute, self._effort_of(query))
+
+        return await self._read(query.consistency, since_s, answer)
 
     async def documents(
-        self, ids: Sequence[DocumentId], consistency: Consistency, *, include_vector: bool
+        self,
+        ids: Sequence[DocumentId],
+        consistency: Consistency,
+        *,
+        include_vector: bool,
+        since_s: float | None = None,
     ) -> list[Hit | None]:
-        """The documents of these ids, None where there is none."""
-        compute = self.services.compute
-        return await self._read(
-            consistency, lambda snapshot: documents(snapshot, ids, compute, include_vector=include_vector)
-        )
+        """The documents of these ids, None where there is none. since_s: see `snapshot`."""
 
-    async def snapshot(self, consistency: Consistency) -> SearchSnapshot:
-        """A snapshot that is as fresh as `consistency` demands."""
+        def answer(snapshot: SearchSnapshot) -> Awaitable[list[Hit | None]]:
+            steps = documents(snapshot, ids, include_vector=include_vector)
+            return drive(steps, self.services.compute, inline=len(ids) <= _INLINE_IDS)
+
+        return await self._read(consistency, since_s, answer)
+
+    async def open_ahead(self, needs_of: Callable[[Schema], Needs]) -> None:
+        """Open what a query needs first while the namespace itself is opened; a failure is the query's to
+        meet."""
+        with contextlib.suppress(Unavailable, CorruptObject):
+            await self.view.open_ahead(needs_of)
+
+    async def warm(self) -> None:
+        """Bring the files that queries look at into the cache. Raises StoreUnavailable, CorruptObject."""
+        with self.used():
+            await self.reader.check()
+            for state in self.view.segments:
+                await state.part.warm()
+
+    async def snapshot(self, consistency: Consistency, *, since_s: float | None = None) -> SearchSnapshot:
+        """A snapshot that is as fresh as `consistency` demands.
+
+        since_s: when the request came; a view that was proven current since then needs no other proof.
+        """
         self._touch()
         if consistency.level == "strong":
-            await self.reader.check()
+            if since_s is None or not self.reader.is_current_since(since_s):
+                await self.reader.check()
         elif consistency.level == "at_least":
             await self.reader.at_least(consistency.min_seq, consistency.inc)
         else:
@@ -161,9 +197,14 @@ class Namespace:
             return await self.view.snapshot(staleness_ms=self.reader.staleness_ms)
         return await self.view.snapshot()
 
-    async def _read(self, consistency: Consistency, answer: Callable[[SearchSnapshot], Awaitable[T]]) -> T:
+    async def _read(
+        self,
+        consistency: Consistency,
+        since_s: float | None,
+        answer: Callable[[SearchSnapshot], Awaitable[T]],
+    ) -> T:
         try:
-            return await answer(await self.snapshot(consistency))
+            return await answer(await self.snapshot(consistency, since_s=since_s))
         except ObjectMissing:
             # the snapshot's files were collected under it: one fresh start, never a partial answer
             await self.reader.check()
@@ -171,7 +212,12 @@ class Namespace:
 
     async def _matching_ids(self, filter_: Filter) -> IdColumn:
         snapshot = await self.view.snapshot()
-        return await matching_ids(snapshot, filter_, self.services.compute)
+        return await drive(matching_ids(snapshot, filter_), self.services.compute)
+
+    def _effort_of(self, query: Query) -> EffortOf:
+        tuning, inc = self.services.tuning, self.reader.manifest.inc
+        tuning.observe(self.name, inc, query)
+        return lambda attribute: tuning.effort(inc, attribute)
 
     def _touch(self) -> None:
         self.used_s = self.services.clock.monotonic_s()
@@ -188,3 +234,4 @@ class Namespace:
         """Finish or refuse what is queued and let go of everything; a check that runs is cancelled."""
         await self.writer.close()
         await self.reader.close()
+        self.view.close()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from elacsym.clock import new_nonce
 from elacsym.compute import Compute
@@ -84,8 +85,13 @@ def _encoded(request: WriteRequest, schema: Schema) -> Encoded:
 def _estimated_bytes(request: WriteRequest) -> int:
     """About what a small request adds to its entry: for the bounds of queue and entry."""
     values = (v for document in request.upserts for v in document.attributes.values())
-    documents_bytes = sum(16 + (4 * len(v) if hasattr(v, "__len__") else 8) for v in values)
-    return 256 + 16 * len(request.deletes) + documents_bytes
+    return 256 + 16 * len(request.deletes) + sum(16 + _estimated_value_bytes(v) for v in values)
+
+
+def _estimated_value_bytes(value: Any) -> int:
+    if isinstance(value, str | bytes):
+        return len(value)
+    return 4 * len(value) if hasattr(value, "__len__") else 8
 
 
 class Preparer:

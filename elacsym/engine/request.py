@@ -12,8 +12,8 @@ from elacsym.types import DocumentId, Schema
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document: its id and its attributes. A vector is a (d,) float32 array or a list of numbers; None is
-    absence."""
+    """One document: its id and its attributes. A vector is a (d,) array, a list of numbers, or its bytes,
+    plain or as base64 text; None is absence."""
 
     id: DocumentId
     attributes: Mapping[str, Any]

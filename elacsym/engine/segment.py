@@ -1,34 +1,46 @@
-"""A segment as a searchable part: its files are mapped and opened when a query first needs them."""
+"""A segment as a searchable part: its files are opened by range when a query first needs them.
+
+The part itself holds nothing but references. What is made of a file (a parsed head, quantised codes) lives in
+the cache's memory budget, shared by all namespaces, and is made again when it was evicted.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from elacsym.compute import Compute
-from elacsym.engine.columns import arrow_type
 from elacsym.engine.memtable import AttributeOf
 from elacsym.format import deletes as deletes_format
 from elacsym.format import segment as segment_format
+from elacsym.format.blob import UNIT_BYTES
 from elacsym.format.keys import NamespaceKeys
-from elacsym.format.manifest import DeletesRef, SegmentRef
-from elacsym.index.ids import IdColumn, IdIndex
+from elacsym.format.manifest import DeletesRef, FileRef, SegmentRef
+from elacsym.format.reading import Source, Steps
+from elacsym.index.attribute import AttributeFile, MissingValues, Values
+from elacsym.index.ids import IdFile, Ids
+from elacsym.index.ivf import VectorIndex
 from elacsym.index.text import TextIndex
-from elacsym.index.vector import VectorColumn
-from elacsym.query.searchable import Needs
+from elacsym.index.vector import VectorColumn, Vectors
+from elacsym.query.plan import Needs, opening
 from elacsym.store.cache import ObjectCache
+from elacsym.store.drive import drive
 
-T = TypeVar("T")
+S = TypeVar("S")
+Opener = Callable[[Source, int], Steps[S]]
+
+# what a parsed head takes beside its checksums, one of 4 bytes for every unit
+_HEAD_BYTES = 4_096
+_CRC_BYTES = 4
+# a structure that grew is weighed again when the difference counts
+_GROWTH_BYTES = 256 * 1024
 
 
 class SegmentPart:
-    """The rows of one segment; implements `query.searchable.Part`. Opened pieces are kept until the part is
-    dropped."""
+    """The rows of one segment; implements `query.searchable.Part`."""
 
     def __init__(
         self,
@@ -41,11 +53,8 @@ class SegmentPart:
     ) -> None:
         self._keys, self._inc, self._ref = keys, inc, ref
         self._cache, self._compute, self._attribute_of = cache, compute, attribute_of
-        self._columns: dict[str, pa.Array | None] = {}
-        self._vectors: dict[str, VectorColumn] = {}
-        self._texts: dict[str, TextIndex] = {}
-        self._id_index: IdIndex | None = None
-        self._opening = asyncio.Lock()
+        self._files = {file.part: (self._key(file.part), file) for file in ref.files}
+        self._weights: dict[str, int] = {}
 
     @property
     def label(self) -> str:
@@ -57,56 +66,48 @@ class SegmentPart:
         """How many rows there are, live or not."""
         return self._ref.rows
 
-    async def prepare(self, needs: Needs) -> None:
-        """Map and open the files that `needs` names, and always the ids. Raises ObjectMissing,
-        CorruptObject."""
-        if self._has(needs):
-            return
-        async with self._opening:
-            if self._id_index is None:
-                self._id_index = await self._open(segment_format.IDS, IdIndex.open)
-            missing = [f"a:{name}" for name in needs.columns if f"a:{name}" not in self._columns]
-            if missing:
-                await self._open_columns(missing)
-            for name in needs.vectors - self._vectors.keys():
-                part = segment_format.attribute_part("vector", name)
-                opened = await self._open(part, VectorColumn.open)
-                dimensions = self._attribute_of(name).type.dimensions or 0
-                self._vectors[name] = opened or VectorColumn.empty(dimensions, self.rows)
-            for name in needs.texts - self._texts.keys():
-                opened_text = await self._open(segment_format.attribute_part("text", name), TextIndex.open)
-                self._texts[name] = opened_text or TextIndex.empty(self.rows)
+    def pending_us(self, name: str) -> float:  # noqa: ARG002 - segments come built
+        """See Part."""
+        return 0.0
 
-    def _has(self, needs: Needs) -> bool:
-        return (
-            self._id_index is not None
-            and all(f"a:{name}" in self._columns for name in needs.columns)
-            and needs.vectors <= self._vectors.keys()
-            and needs.texts <= self._texts.keys()
-        )
+    def ids(self) -> Steps[Ids]:
+        """The ids."""
+        opened = yield from self._opened(segment_format.IDS, IdFile.opened)
+        assert opened is not None, "every segment has ids"
+        return opened
 
-    async def prepare_versions(self) -> None:
-        """Read the row versions."""
-        async with self._opening:
-            if segment_format.VERSION not in self._columns:
-                await self._open_columns([segment_format.VERSION])
+    def attribute(self, name: str) -> Steps[Values]:
+        """An attribute that is no vector."""
+        opened = yield from self._opened(segment_format.attribute_part("attr", name), AttributeFile.opened)
+        return opened or MissingValues(self._attribute_of(name).type, self.rows)
 
-    async def _open_columns(self, names: list[str]) -> None:
-        ref = self._ref.file(segment_format.ROWS)
-        assert ref is not None, "every segment has rows"
-        key = self._keys.segment_file(self._inc, self._ref.job, ref.part)
-        data = await self._cache.map(key, ref.size_bytes, ref.digest)
-        self._columns |= await self._compute.run(
-            segment_format.decode_columns, data, names, key=key, rows=self._ref.rows
-        )
+    def vectors(self, name: str) -> Steps[Vectors]:
+        """A vector attribute."""
+        opened = yield from self._opened(segment_format.vector_part(name), VectorIndex.opened)
+        return opened or VectorColumn.empty(self._attribute_of(name).type.dimensions or 0, self.rows)
 
-    async def _open(self, part: str, opener: Callable[[memoryview, str], T]) -> T | None:
-        ref = self._ref.file(part)
-        if ref is None:
+    def text(self, name: str) -> Steps[TextIndex]:
+        """The postings of an attribute."""
+        opened = yield from self._opened(segment_format.attribute_part("text", name), TextIndex.opened)
+        return opened or TextIndex.empty(self.rows)
+
+    def _opened(self, part: str, opener: Opener[S]) -> Steps[S | None]:
+        found = self._files.get(part)
+        if found is None:
             return None
-        key = self._keys.segment_file(self._inc, self._ref.job, part)
-        data = await self._cache.map(key, ref.size_bytes, ref.digest)
-        return await self._compute.run(opener, data, key)
+        key, ref = found
+        residents = self._cache.residents
+        kept: S | None = residents.get(key)
+        if kept is None:
+            kept = yield from opener(self._cache.file(key, ref), self.rows)
+            weight = self._weights[part] = _weight_bytes(kept, ref)
+            residents.put(key, kept, weight)
+        elif isinstance(kept, VectorIndex):
+            weight = _weight_bytes(kept, ref)
+            if abs(weight - self._weights.get(part, 0)) > _GROWTH_BYTES:
+                self._weights[part] = weight
+                residents.resize(key, weight)
+        return kept
 
     async def dead(self, ref: DeletesRef | None) -> npt.NDArray[np.bool_]:
         """The (rows,) bool array of rows that a delete bitmap of this segment marks."""
@@ -116,34 +117,39 @@ class SegmentPart:
         data = await self._cache.map(key, ref.file.size_bytes, ref.file.digest)
         return deletes_format.decode(data, key=key, rows=self.rows)
 
-    def ids(self) -> IdColumn:
-        """The ids in row order."""
-        return self._index().ids
-
-    def rows_of(self, ids: IdColumn) -> npt.NDArray[np.int64]:
-        """The row of each id, -1 where the segment has none."""
-        return self._index().rows_of(ids)
-
-    def _index(self) -> IdIndex:
-        assert self._id_index is not None, "prepare first"
-        return self._id_index
-
-    def versions(self) -> npt.NDArray[np.uint64]:
-        """The log slot that wrote each row (after `prepare_versions`)."""
-        array = self._columns[segment_format.VERSION]
-        assert array is not None, "every segment has versions"
-        versions: npt.NDArray[np.uint64] = array.to_numpy()
+    async def versions(self) -> npt.NDArray[np.uint64]:
+        """The log slot that wrote each row."""
+        key, ref = self._files[segment_format.ROWS]
+        data = await self._cache.map(key, ref.size_bytes, ref.digest)
+        columns = await self._compute.run(
+            segment_format.required_columns, data, [segment_format.VERSION], key=key, rows=self.rows
+        )
+        versions: npt.NDArray[np.uint64] = columns[segment_format.VERSION].to_numpy()
         return versions
 
-    def column(self, name: str) -> pa.Array:
-        """The attribute's values, null where a row has none."""
-        array = self._columns[f"a:{name}"]
-        return pa.nulls(self.rows, arrow_type(self._attribute_of(name).type)) if array is None else array
+    async def open(self, needs: Needs) -> None:
+        """Have what a query needs first at hand."""
+        await drive(opening([self], needs), self._compute)
 
-    def vectors(self, name: str) -> VectorColumn:
-        """The vectors of an attribute."""
-        return self._vectors[name]
+    async def warm(self) -> None:
+        """Bring every file of the segment that queries look at into the cache."""
+        for key, ref in self._files.values():
+            if ref.head_bytes:
+                await self._cache.warm(key, ref)
 
-    def text(self, name: str) -> TextIndex:
-        """The postings of an attribute."""
-        return self._texts[name]
+    def files(self) -> dict[str, tuple[str, FileRef]]:
+        """Key and reference of every file, by part name."""
+        return dict(self._files)
+
+    def forget(self) -> None:
+        """Let go of everything that was made of the segment's files."""
+        self._cache.residents.drop(self._key(""))
+
+    def _key(self, part: str) -> str:
+        return self._keys.segment_file(self._inc, self._ref.job, part)
+
+
+def _weight_bytes(structure: object, ref: FileRef) -> int:
+    """What a structure made of a file takes of the memory budget."""
+    own = structure.resident_bytes if isinstance(structure, VectorIndex) else 0
+    return own + _HEAD_BYTES + _CRC_BYTES * (ref.size_bytes // UNIT_BYTES)

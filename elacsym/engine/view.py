@@ -8,6 +8,7 @@ segments; they are looked up once per segment, when the next snapshot is taken.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import MappingProxyType
 
 import numpy as np
@@ -20,10 +21,13 @@ from elacsym.engine.payload import RowChanges
 from elacsym.engine.segment import SegmentPart
 from elacsym.format.keys import NamespaceKeys
 from elacsym.format.manifest import Manifest, SegmentRef
+from elacsym.format.reading import Steps
 from elacsym.format.wal_entry import WalEntry
 from elacsym.index.ids import IdColumn
-from elacsym.query.searchable import Needs, PartView, SearchSnapshot
+from elacsym.query.plan import Needs
+from elacsym.query.searchable import PartView, SearchSnapshot
 from elacsym.store.cache import ObjectCache
+from elacsym.store.drive import drive
 from elacsym.types import Attribute, Schema
 
 # up to this many rows or ids the work is shorter than a hop to the pool
@@ -76,6 +80,7 @@ class NamespaceView:
         self._schemas: list[tuple[int, Schema]] = []
         self._snapshot: SearchSnapshot | None = None
         self._own: dict[str, RowChanges] = {}
+        self._is_known = asyncio.Event()
 
     @property
     def schema(self) -> Schema:
@@ -98,8 +103,30 @@ class NamespaceView:
         self.segments = tuple(
             SegmentState(ref, parts.get(ref.job) or self.part(manifest.inc, ref)) for ref in manifest.segments
         )
+        for job, part in parts.items():
+            if manifest.segment(job) is None:
+                part.forget()
         self.manifest = manifest
         self._snapshot = None
+        self._is_known.set()
+
+    async def open_ahead(self, needs_of: Callable[[Schema], Needs]) -> None:
+        """Open what a query needs first as soon as a manifest is known, while the log's tail is being read.
+
+        Raises ObjectMissing, CorruptObject, StoreUnavailable.
+        """
+        await self._is_known.wait()
+        needs = needs_of(self.schema)
+        segments = self.segments
+        await asyncio.gather(
+            *(state.part.open(needs) for state in segments),
+            *(self._load(state) for state in segments if state.alive is None),
+        )
+
+    def close(self) -> None:
+        """Let go of what was made of the segments' files."""
+        for state in self.segments:
+            state.part.forget()
 
     def part(self, inc: str, ref: SegmentRef) -> SegmentPart:
         """The part that a segment of this namespace is read through."""
@@ -160,22 +187,17 @@ class NamespaceView:
                 memtable.replace(group, group[0].joined(group[1:]))
             else:
                 memtable.replace(group, await self._compute.run(group[0].joined, group[1:]))
-        has_tail = bool(memtable.touched)
-        await asyncio.gather(*(self._load(state, has_tail=has_tail) for state in segments))
+        await asyncio.gather(*(self._load(state) for state in segments if state.alive is None))
         if self.segments is not segments or self.memtable is not memtable:
-            return False
-        if memtable.touched and not has_tail:
-            # the first row of the tail came meanwhile: the segments' ids were not opened
             return False
         for state in segments:
             upto = len(memtable.touched)
             pending = memtable.touched[state.resolved :]
             if pending:
                 ids = IdColumn.concat([t.ids for t in pending])
-                if len(ids) <= _INLINE_ROWS:
-                    state.mask(state.part.rows_of(ids))
-                else:
-                    state.mask(await self._compute.run(state.part.rows_of, ids))
+                state.mask(
+                    await drive(_rows_of(state.part, ids), self._compute, inline=len(ids) <= _INLINE_ROWS)
+                )
                 # after the mask: a concurrent caller must not see the slots as done before they are
                 state.resolved = max(state.resolved, upto)
         return (
@@ -185,14 +207,16 @@ class NamespaceView:
             and not memtable.merge_groups()
         )
 
-    async def _load(self, state: SegmentState, *, has_tail: bool) -> None:
-        if has_tail:
-            await state.part.prepare(Needs())
+    async def _load(self, state: SegmentState) -> None:
+        dead = await state.part.dead(state.ref.deletes)
+        # only when no concurrent caller was faster: its mask may already hold rows of the tail
         if state.alive is None:
-            dead = await state.part.dead(state.ref.deletes)
-            # only when no concurrent caller was faster: its mask may already hold rows of the tail
-            if state.alive is None:
-                state.alive = ~dead
+            state.alive = ~dead
+
+
+def _rows_of(part: SegmentPart, ids: IdColumn) -> Steps[npt.NDArray[np.int64]]:
+    rows: npt.NDArray[np.int64] = yield from (yield from part.ids()).rows_of(ids)
+    return rows
 
 
 def _known(alive: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:

@@ -40,8 +40,8 @@ class State(StrEnum):
 class FileRef:
     """One immutable file: its part name below `seg/{job}/`, its size and the blake2b-128 of its bytes.
 
-    For a blob also the size and digest of its head, under which every other byte can be checked by itself, and
-    how much of its beginning is worth fetching at once; 0 and empty for files that are read whole.
+    For a blob also the size and digest of its head, under which every other byte can be checked by itself,
+    and how much of its beginning is worth fetching at once; 0 and empty for files that are read whole.
     """
 
     part: str

@@ -140,6 +140,10 @@ class LogReader:
         """
         await asyncio.shield(self._join())
 
+    def is_current_since(self, time_s: float) -> bool:
+        """Whether a check that began at or after `time_s`, a reading of the clock, has proven the view."""
+        return self.is_open and self._proven_s is not None and self._proven_s >= time_s
+
     async def at_least(self, seq: int, inc: str | None = None) -> None:
         """Make the view hold slot `seq` of incarnation `inc` (None: whichever it is); no request if it does
         already.

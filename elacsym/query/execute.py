@@ -1,143 +1,174 @@
-"""Runs a query against one snapshot: filter, search, fetch.
+"""Runs a query against one snapshot: open, filter, search, fetch; all of it steps, driven to the end.
 
-I/O happens in `Part.prepare` only, for all parts at once, in at most three rounds: what the filter (and
-surely the search) looks at, what the search looks at in parts with matching rows, and the attributes of the
-final hits. CPU work between the rounds goes to the compute pool unless it is too small to be worth the hop.
+Rounds of a cold query after its snapshot is known: heads and eager sections of every file it looks at; what
+filter and legs look at in them; ids and attributes of the hits.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from elacsym.compute import Compute
+from elacsym.format.reading import Steps, both, done, together
 from elacsym.index.ids import IdColumn
+from elacsym.index.vector import Effort
 from elacsym.query.aggregate import aggregate
 from elacsym.query.ast import Filter, LegShare, Query, QueryResult, TextLeg
-from elacsym.query.columns import Bools, stored
-from elacsym.query.filters import columns_of
+from elacsym.query.columns import Bools, Ints
 from elacsym.query.fusion import RankedLeg, fuse
-from elacsym.query.hits import Found, prepare, prepare_rows, read, shown
-from elacsym.query.legs import Ranking, is_ascending, leg_name, nearest, relevant
+from elacsym.query.hits import Found, read, shown, values_of
 from elacsym.query.matching import Matches, matching, narrowed, recalled
 from elacsym.query.order import after, decode_cursor, encode_cursor, first_rows
 from elacsym.query.plan import (
     INLINE_US_MAX,
-    Plan,
+    cost_us,
     explain,
-    fetch_cost_us,
-    filter_cost_us,
-    plan_query,
-    prefetch,
+    is_ascending,
+    kind_of,
+    leg_depth,
+    leg_name,
+    needs_of,
+    opening,
 )
-from elacsym.query.searchable import Needs, Part, SearchSnapshot
+from elacsym.query.ranking import Beside, Ranking
+from elacsym.query.searchable import Part, SearchSnapshot
+from elacsym.query.text_leg import relevant
 from elacsym.query.validate import check, check_filter
+from elacsym.query.vector_leg import nearest
+from elacsym.store.drive import Rounds, drive
 from elacsym.telemetry import QUERIES, measured_reads
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-Figures = tuple[dict[str, Any] | None, tuple[dict[str, Any], ...] | None]
+# how hard to look for the nearest neighbours by a vector attribute
+EffortOf = Callable[[str], Effort]
 
 
-class _Stages:
-    """Microseconds by stage, in the order they happened; a stage that happens twice adds up."""
+def default_effort(attribute: str) -> Effort:  # noqa: ARG001 - the same for all
+    """The effort that the index was calibrated for."""
+    return Effort()
 
-    def __init__(self) -> None:
-        self.spent_us: dict[str, int] = {}
-        self._since_ns = time.perf_counter_ns()
+
+@dataclass(slots=True)
+class _Trace:
+    """What happened so far. spent_us: by stage, in the order they happened, waiting included."""
+
+    rounds: Rounds = field(default_factory=Rounds)
+    spent_us: dict[str, int] = field(default_factory=dict)
+    since_ns: int = field(default_factory=time.perf_counter_ns)
 
     def end(self, stage: str) -> None:
         now_ns = time.perf_counter_ns()
-        self.spent_us[stage] = self.spent_us.get(stage, 0) + (now_ns - self._since_ns) // 1000
-        self._since_ns = now_ns
+        self.spent_us[stage] = self.spent_us.get(stage, 0) + (now_ns - self.since_ns) // 1000
+        self.since_ns = now_ns
 
 
-async def execute(snapshot: SearchSnapshot, query: Query, compute: Compute) -> QueryResult:
-    """The answer, exact over the snapshot. Raises InvalidRequest where the query does not fit the snapshot's
-    schema, and whatever preparing parts raises."""
+async def execute(
+    snapshot: SearchSnapshot, query: Query, compute: Compute, effort_of: EffortOf = default_effort
+) -> QueryResult:
+    """The answer over the snapshot: exact but for the choice of vectors that an index looks at.
+
+    Raises InvalidRequest where the query does not fit the snapshot's schema, and whatever bringing bytes
+    raises.
+    """
+    query = check(query, snapshot.schema)
+    cost = cost_us(query, snapshot)
+    is_inline = cost < INLINE_US_MAX
+    trace = _Trace()
+    QUERIES.labels(kind_of(query)).inc()
+    steps = _answer(snapshot, query, effort_of, trace)
+    if not query.explain:
+        return await drive(steps, compute, inline=is_inline, rounds=trace.rounds)
     with measured_reads() as reads:
-        return await _execute(snapshot, check(query, snapshot.schema), compute, reads)
+        result = await drive(steps, compute, inline=is_inline, rounds=trace.rounds)
+    assert result.plan is not None, "explained"
+    result.plan.update(
+        where="inline" if is_inline else "pool",
+        stages_us=trace.spent_us,
+        rounds=trace.rounds.to_json(),
+        bytes_read=sum(reads),
+    )
+    return result
 
 
-async def _execute(snapshot: SearchSnapshot, query: Query, compute: Compute, reads: list[int]) -> QueryResult:
-    stages = _Stages()
+def _answer(snapshot: SearchSnapshot, query: Query, effort_of: EffortOf, trace: _Trace) -> Steps[QueryResult]:
+    yield from opening(_live_parts(snapshot), needs_of(query, snapshot.schema))
+    trace.end("open")
     known = recalled(snapshot, query.filter)
-    await prepare(snapshot, prefetch(query, snapshot, known))
-    stages.end("prepare")
-    matches = known
-    if matches is None:
-        matches = await _run(compute, filter_cost_us(query, snapshot), matching, snapshot, query.filter)
-    stages.end("filter")
-    plan = plan_query(query, snapshot, matches)
-    QUERIES.labels(plan.kind).inc()
-    await prepare(snapshot, plan.needs)
-    stages.end("prepare")
-    found, rankings, figures = await _run(compute, plan.cost_us, _search, snapshot, query, plan, matches)
-    stages.end("search")
+    matches = known or (yield from matching(snapshot, query.filter))
+    trace.end("filter")
     wanted = shown(snapshot.schema, query.include_attributes, include_vector=query.include_vector)
-    await prepare_rows(snapshot, found, wanted)
-    hits = await _run(compute, fetch_cost_us(query, snapshot, len(found)), read, snapshot, found, wanted)
-    stages.end("fetch")
-    plan_json = None
+
+    def beside(number: int, rows: Ints) -> Steps[Any]:
+        # where nothing had to be brought yet nothing will, and attributes need no round that they could share
+        is_cold = trace.rounds.count > 0
+        return values_of(snapshot.parts[number].part, rows, wanted) if is_cold else done([])
+
+    rankings = yield from _rankings(
+        snapshot, query, matches, effort_of, beside if len(query.legs) == 1 else None
+    )
+    found = yield from _found(snapshot, query, matches, rankings, beside)
+    aggregations = groups = None
+    if query.aggregate is not None:
+        parts = _matched_parts(snapshot, matches)
+        aggregations, groups = yield from aggregate(parts, query.aggregate, snapshot.schema)
+    trace.end("search")
+    hits = yield from read(snapshot, found, wanted)
+    trace.end("fetch")
+    plan = None
     if query.explain:
-        plan_json = explain(
-            query, snapshot, plan, matches, rankings, stages.spent_us, is_filter_known=known is not None
-        )
-        plan_json["bytes_read"] = sum(reads)
-    return QueryResult(tuple(hits), *figures, plan_json, snapshot.staleness_ms)
+        plan = explain(query, snapshot, matches, rankings, is_filter_known=known is not None)
+    return QueryResult(tuple(hits), aggregations, groups, plan, snapshot.staleness_ms)
 
 
-async def matching_ids(snapshot: SearchSnapshot, condition: Filter, compute: Compute) -> IdColumn:
+def _rankings(
+    snapshot: SearchSnapshot, query: Query, matches: Matches, effort_of: EffortOf, beside: Beside | None
+) -> Steps[list[Ranking]]:
+    """What each leg finds; all legs share rounds."""
+    depth = leg_depth(query)
+    return together(
+        [
+            relevant(snapshot, leg, matches, depth, beside=beside)
+            if isinstance(leg, TextLeg)
+            else nearest(
+                snapshot,
+                leg,
+                matches,
+                depth,
+                effort=None if query.exact else effort_of(leg.attribute),
+                beside=beside,
+            )
+            for leg in query.legs
+        ]
+    )
+
+
+def _found(
+    snapshot: SearchSnapshot, query: Query, matches: Matches, rankings: Sequence[Ranking], beside: Beside
+) -> Steps[list[Found]]:
+    """The rows of the answer in order."""
+    if query.order_by:
+        return (yield from _ordered(snapshot, query, matches, beside))
+    if len(rankings) > 1:
+        return _fused(snapshot, query, rankings)
+    return [row for ranking in rankings for row in _ranked(leg_name(query.legs[0]), ranking, query)]
+
+
+def matching_ids(snapshot: SearchSnapshot, condition: Filter) -> Steps[IdColumn]:
     """The ids of the live rows where a filter holds, in no particular order. Raises InvalidRequest."""
     condition = check_filter(condition, snapshot.schema)
     if snapshot.schema.id_type is None:
         return IdColumn.of("uint", [])
-    needs = Needs(stored(columns_of(condition)))
-    await prepare(snapshot, [needs if view.rows_live else None for view in snapshot.parts])
-    return await compute.run(_matching_ids, snapshot, condition)
+    matches = yield from matching(snapshot, condition)
 
+    def selected(part: Part, mask: Bools) -> Steps[IdColumn]:
+        return (yield from (yield from part.ids()).select(np.flatnonzero(mask)))
 
-def _matching_ids(snapshot: SearchSnapshot, condition: Filter) -> IdColumn:
-    assert snapshot.schema.id_type is not None
-    found = [
-        part.ids().select(np.flatnonzero(mask))
-        for _, part, mask in _matched_parts(snapshot, matching(snapshot, condition))
-    ]
+    found = yield from together([selected(part, mask) for _, part, mask in _matched_parts(snapshot, matches)])
     return IdColumn.concat([IdColumn.of(snapshot.schema.id_type, []), *found])
-
-
-async def _run(
-    compute: Compute, cost_us: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-) -> T:
-    if cost_us < INLINE_US_MAX:
-        return work(*args, **kwargs)
-    return await compute.run(work, *args, **kwargs)
-
-
-def _search(
-    snapshot: SearchSnapshot, query: Query, plan: Plan, matches: Matches
-) -> tuple[list[Found], tuple[Ranking, ...], Figures]:
-    """The rows of the answer in order, what each leg found, and the aggregations."""
-    rankings = []
-    for planned in plan.legs:
-        if isinstance(planned.leg, TextLeg):
-            rankings.append(relevant(snapshot, planned.leg, matches, planned.depth))
-        else:
-            rankings.append(nearest(snapshot, planned.leg, matches, planned.depth))
-    if query.order_by:
-        found = _ordered(snapshot, query, matches)
-    elif len(rankings) > 1:
-        found = _fused(snapshot, query, rankings)
-    else:
-        found = [row for ranking in rankings for row in _ranked(leg_name(query.legs[0]), ranking, query)]
-    figures: Figures = (None, None)
-    if query.aggregate is not None:
-        figures = aggregate(_matched_parts(snapshot, matches), query.aggregate, snapshot.schema)
-    return found, tuple(rankings), figures
 
 
 def _ranked(name: str, ranking: Ranking, query: Query) -> list[Found]:
@@ -168,15 +199,27 @@ def _fused(snapshot: SearchSnapshot, query: Query, rankings: Sequence[Ranking]) 
     ]
 
 
-def _ordered(snapshot: SearchSnapshot, query: Query, matches: Matches) -> list[Found]:
+def _ordered(snapshot: SearchSnapshot, query: Query, matches: Matches, beside: Beside) -> Steps[list[Found]]:
     """The answer of an attribute order: the rows after the cursor."""
     if query.after is not None:
         place = decode_cursor(query.after, query.order_by)
-        matches = narrowed(snapshot, matches, after(query.order_by, place))
+        matches = yield from narrowed(snapshot, matches, after(query.order_by, place))
+    parts = _matched_parts(snapshot, matches)
+    ordering = first_rows(parts, query.order_by, query.top_k)
+    if matches.total <= query.top_k:
+        # all of them are in the answer: what is shown of them comes along
+        showing = [beside(number, np.flatnonzero(mask)) for number, _, mask in parts]
+        rows, _ = yield from both(ordering, together(showing))
+    else:
+        rows = yield from ordering
     return [
         Found(row.part, row.row, row.place.id, cursor=encode_cursor(query.order_by, row.place))
-        for row in first_rows(_matched_parts(snapshot, matches), query.order_by, query.top_k)
+        for row in rows
     ]
+
+
+def _live_parts(snapshot: SearchSnapshot) -> list[Part]:
+    return [view.part for view in snapshot.parts if view.alive.any()]
 
 
 def _matched_parts(snapshot: SearchSnapshot, matches: Matches) -> list[tuple[int, Part, Bools]]:

@@ -8,10 +8,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from elacsym.format.reading import Steps, together
 from elacsym.query.ast import And, Compare, Filter, Not, Op, Or
 from elacsym.query.columns import Bools
 from elacsym.query.filters import matches
-from elacsym.query.searchable import SearchSnapshot
+from elacsym.query.searchable import PartView, SearchSnapshot
 from elacsym.types import ID
 
 T = TypeVar("T")
@@ -70,25 +71,32 @@ def recalled(snapshot: SearchSnapshot, condition: Filter | None) -> Matches | No
     return kept.get(condition)
 
 
-def matching(snapshot: SearchSnapshot, condition: Filter | None) -> Matches:
-    """What a checked filter leaves. Its columns must be prepared in every part with live rows."""
-    if condition is None:
-        return live_rows(snapshot)
+def matching(snapshot: SearchSnapshot, condition: Filter | None) -> Steps[Matches]:
+    """What a checked filter leaves."""
+    known = recalled(snapshot, condition)
+    if known is not None or condition is None:
+        return known or live_rows(snapshot)
+    found = yield from narrowed(snapshot, live_rows(snapshot), condition)
     rows = sum(view.part.rows for view in snapshot.parts)
     entries_max = min(FILTER_MEMO_ENTRIES_MAX, max(1, FILTER_MEMO_BYTES_MAX // max(1, rows)))
-    return remembered(
-        snapshot, "filter", condition, entries_max, lambda: narrowed(snapshot, live_rows(snapshot), condition)
-    )
+    return remembered(snapshot, "filter", condition, entries_max, lambda: found)
 
 
-def narrowed(snapshot: SearchSnapshot, among: Matches, condition: Filter) -> Matches:
+def narrowed(snapshot: SearchSnapshot, among: Matches, condition: Filter) -> Steps[Matches]:
     """The rows of `among` where a filter holds, evaluated anew; parts without such rows are not looked at."""
-    masks = []
-    for view, mask, count in zip(snapshot.parts, among.masks, among.counts, strict=True):
+
+    def of_part(view: PartView, mask: Bools, count: int) -> Steps[Bools]:
         if count:
-            mask = mask & matches(condition, snapshot.schema, view.part)
+            mask = mask & (yield from matches(condition, snapshot.schema, view.part))
             mask.flags.writeable = False
-        masks.append(mask)
+        return mask
+
+    masks = yield from together(
+        [
+            of_part(view, mask, count)
+            for view, mask, count in zip(snapshot.parts, among.masks, among.counts, strict=True)
+        ]
+    )
     return Matches(tuple(masks), tuple(int(np.count_nonzero(mask)) for mask in masks))
 
 

@@ -1,66 +1,50 @@
-"""How a query is going to run: which pieces of which parts, which way through each, and what it should cost.
+"""How a query is going to run: its kind, how deep its legs go, what it should cost, and what it will open.
 
-Two steps, because what a filter leaves decides the rest. `prefetch` names what to fetch before the filter is
-evaluated: its columns, the texts (their statistics are of all live rows), and whatever else is needed if the
-filter is expected to leave rows. `plan_query` knows the matching rows and chooses a vector leg's way through
-each part: `skip` without matching rows, `scan` when all rows match, `bitmap` when many do (the whole matrix
-is read, the other rows are passed over), `gather` when few do (only their vectors are read). Every way gives
-the same, exact answer.
+The way through each part is chosen where the part is searched, when the rows that the filter leaves are
+known: by `query.vector_leg` for vectors, by `query.text_leg` for postings. What is decided here needs row
+counts alone: which files to open at once, and whether the work is worth a hop to the pool.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from elacsym.query.ast import Query, TextLeg, VectorLeg
+from elacsym.format.reading import Steps, together
+from elacsym.query.ast import Leg, Query, TextLeg, VectorLeg
 from elacsym.query.columns import stored
 from elacsym.query.filters import columns_of
-from elacsym.query.legs import Ranking, leg_name
+from elacsym.query.hits import shown
 from elacsym.query.matching import Matches, estimated_share, live_rows
-from elacsym.query.searchable import Needs, SearchSnapshot
+from elacsym.query.ranking import Ranking
+from elacsym.query.searchable import Part, SearchSnapshot
+from elacsym.types import Metric, Schema
 
-INLINE_US_MAX = 300.0
+INLINE_US_MAX = 150.0
 DEPTH_MIN = 100
 
-# the share of a part below which reading scattered vectors beats streaming all of them
-_GATHER_SHARE_MAX = 1 / 4
-
 # microseconds; rough, only to tell work that is worth a hop to the pool from work that is not
-_US_PER_VECTOR_ELEMENT = 0.001
-_US_PER_TEXT_ROW = 0.01
-_US_PER_COLUMN_ROW = 0.01
-_US_PER_SORTED_ROW = 0.1
+_US_PER_VECTOR_ELEMENT = 0.0002
+_US_PER_CODED_ROW = 0.004
+_CODED_ROWS_MIN = 1_024
+_US_PER_TEXT_ROW = 0.002
+_US_PER_FILTERED_ROW = 0.001
+_US_PER_SORTED_ROW = 0.05
 _US_PER_VALUE = 1.0
+_US_PER_PART = 15.0
 _US_PER_LEG = 40.0
 
 Kind = Literal["vector", "text", "hybrid", "order", "aggregate"]
-Way = Literal["skip", "scan", "bitmap", "gather", "postings"]
 
 
 @dataclass(frozen=True, slots=True)
-class LegPlan:
-    """One leg: how many candidates it gives, and the way through each part."""
+class Needs:
+    """The pieces of a part that a query opens; ids are always among them."""
 
-    leg: VectorLeg | TextLeg
-    depth: int
-    ways: tuple[Way, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A checked query against one snapshot whose matching rows are known."""
-
-    kind: Kind
-    legs: tuple[LegPlan, ...]
-    needs: tuple[Needs | None, ...]
-    share_estimated: float
-    cost_us: float
-
-    @property
-    def runs_inline(self) -> bool:
-        """Whether the search is so small that a hop to the pool would cost more."""
-        return self.cost_us < INLINE_US_MAX
+    columns: frozenset[str] = frozenset()
+    vectors: frozenset[str] = frozenset()
+    texts: frozenset[str] = frozenset()
 
 
 def kind_of(query: Query) -> Kind:
@@ -79,151 +63,104 @@ def leg_depth(query: Query) -> int:
     return query.fusion.depth or max(DEPTH_MIN, query.top_k)
 
 
-def _search_needs(query: Query) -> Needs:
-    """What a part with matching rows must have prepared."""
-    wanted = query.aggregate
-    columns = {key.attribute for key in query.order_by}
-    if wanted is not None:
-        columns |= {*wanted.sums, *wanted.group_by}
-    return Needs(
-        stored(frozenset(columns)),
-        frozenset(leg.attribute for leg in query.legs if isinstance(leg, VectorLeg)),
-        _texts(query),
-    )
+def leg_name(leg: Leg) -> str:
+    """How explanations call a leg."""
+    match leg:
+        case VectorLeg():
+            return f"vector:{leg.attribute}"
+        case TextLeg():
+            return "text:" + "+".join(name for name, _ in leg.fields)
 
 
-def _texts(query: Query) -> frozenset[str]:
-    return frozenset(name for leg in query.legs if isinstance(leg, TextLeg) for name, _ in leg.fields)
+def is_ascending(leg: Leg, metric: Metric | None) -> bool:
+    """Whether a smaller score is better: distances are, products and BM25 are not."""
+    return isinstance(leg, VectorLeg) and metric is not Metric.DOT
 
 
-def prefetch(query: Query, snapshot: SearchSnapshot, known: Matches | None) -> tuple[Needs | None, ...]:
-    """Per part what to prepare before the filter is evaluated; None where no row lives.
-
-    known: what the filter leaves, if that is remembered; then its columns are not needed.
-    """
-    live = live_rows(snapshot)
-    share = estimated_share(query.filter, live.total)
-    expected = [share * count for count in live.counts] if known is None else known.counts
-    search = _search_needs(query)
-    filtered = stored(columns_of(query.filter)) if known is None else frozenset()
-    everything = Needs(search.columns | filtered, search.vectors, search.texts)
-    only_certain = Needs(filtered, frozenset(), search.texts)
-    return tuple(
-        None if not count else everything if rows >= 1.0 else only_certain
-        for count, rows in zip(live.counts, expected, strict=True)
-    )
-
-
-def plan_query(query: Query, snapshot: SearchSnapshot, matches: Matches) -> Plan:
-    """The plan for the rows that the filter leaves."""
-    live = live_rows(snapshot)
-    depth = leg_depth(query)
-    legs = []
-    for leg in query.legs:
-        if isinstance(leg, TextLeg):
-            ways: tuple[Way, ...] = tuple("postings" if count else "skip" for count in matches.counts)
-        else:
-            ways = tuple(_way(n, v.part.rows) for n, v in zip(matches.counts, snapshot.parts, strict=True))
-        legs.append(LegPlan(leg, depth, ways))
-    search = _search_needs(query)
-    return Plan(
-        kind_of(query),
-        tuple(legs),
-        tuple(search if count else None for count in matches.counts),
-        estimated_share(query.filter, live.total),
-        _cost_us(query, snapshot, legs, matches, live),
-    )
-
-
-def _way(matched: int, rows: int) -> Way:
-    if not matched:
-        return "skip"
-    if matched == rows:
-        return "scan"
-    return "gather" if matched <= rows * _GATHER_SHARE_MAX else "bitmap"
-
-
-def filter_cost_us(query: Query, snapshot: SearchSnapshot) -> float:
-    """What evaluating the filter should cost."""
-    rows = sum(view.part.rows for view in snapshot.parts)
-    return rows * _US_PER_COLUMN_ROW * max(1, len(columns_of(query.filter)))
-
-
-def fetch_cost_us(query: Query, snapshot: SearchSnapshot, hits: int) -> float:
-    """What reading the attributes of the hits should cost."""
-    names = snapshot.schema.attributes if query.include_attributes is None else query.include_attributes
-    return hits * len(names) * _US_PER_VALUE
-
-
-def _cost_us(
-    query: Query, snapshot: SearchSnapshot, legs: list[LegPlan], matches: Matches, live: Matches
-) -> float:
-    cost = 0.0
-    for planned in legs:
-        cost += _US_PER_LEG
-        if isinstance(planned.leg, TextLeg):
-            cost += live.total * _US_PER_TEXT_ROW * len(planned.leg.fields)
-            continue
-        for way, view, count in zip(planned.ways, snapshot.parts, matches.counts, strict=True):
-            rows = count if way in ("skip", "gather") else view.part.rows
-            cost += rows * len(planned.leg.vector) * _US_PER_VECTOR_ELEMENT
-    if query.order_by:
-        cost += matches.total * _US_PER_SORTED_ROW * len(query.order_by)
+def needs_of(query: Query, schema: Schema) -> Needs:
+    """What a query opens in every part with live rows. Names that the schema lacks are left out."""
+    columns = {key.attribute for key in query.order_by} | columns_of(query.filter)
     if query.aggregate is not None:
-        attributes = len(query.aggregate.sums) + len(query.aggregate.group_by)
-        cost += matches.total * _US_PER_SORTED_ROW * attributes
-    return cost
+        columns |= {*query.aggregate.sums, *query.aggregate.group_by}
+    vectors = {leg.attribute for leg in query.legs if isinstance(leg, VectorLeg)}
+    if query.legs or query.order_by:
+        wanted = shown(schema, query.include_attributes, include_vector=query.include_vector)
+        columns |= set(wanted.columns)
+        vectors |= set(wanted.vectors)
+    texts = {name for leg in query.legs if isinstance(leg, TextLeg) for name, _ in leg.fields}
+    known = schema.attributes.keys()
+    return Needs(stored(frozenset(columns)) & known, frozenset(vectors) & known, frozenset(texts) & known)
+
+
+def opening(parts: Iterable[Part], needs: Needs) -> Steps[None]:
+    """Have heads and eager sections of everything that `needs` names at hand: one round."""
+    steps: list[Steps[Any]] = []
+    for part in parts:
+        steps.append(part.ids())
+        steps += [part.attribute(name) for name in needs.columns]
+        steps += [part.vectors(name) for name in needs.vectors]
+        steps += [part.text(name) for name in needs.texts]
+    yield from together(steps)
+
+
+def cost_us(query: Query, snapshot: SearchSnapshot) -> float:
+    """What the query should cost over warm files, in microseconds of one core."""
+    rows = sum(view.part.rows for view in snapshot.parts)
+    cost = _US_PER_PART * len(snapshot.parts)
+    cost += len(columns_of(query.filter)) * rows * _US_PER_FILTERED_ROW
+    for leg in query.legs:
+        cost += _US_PER_LEG
+        if isinstance(leg, TextLeg):
+            cost += rows * _US_PER_TEXT_ROW * len(leg.fields)
+            cost += sum(view.part.pending_us(name) for view in snapshot.parts for name, _ in leg.fields)
+            continue
+        for view in snapshot.parts:
+            is_coded = view.part.rows >= _CODED_ROWS_MIN and not query.exact
+            per_row = _US_PER_CODED_ROW if is_coded else len(leg.vector) * _US_PER_VECTOR_ELEMENT
+            cost += view.part.rows * per_row
+    if query.order_by:
+        cost += rows * _US_PER_SORTED_ROW * len(query.order_by)
+    if query.aggregate is not None:
+        cost += rows * _US_PER_SORTED_ROW * (len(query.aggregate.sums) + len(query.aggregate.group_by))
+    names = snapshot.schema.attributes if query.include_attributes is None else query.include_attributes
+    return cost + query.top_k * len(names) * _US_PER_VALUE
 
 
 def explain(
     query: Query,
     snapshot: SearchSnapshot,
-    plan: Plan,
     matches: Matches,
-    rankings: tuple[Ranking, ...],
-    stages_us: dict[str, int],
+    rankings: Sequence[Ranking],
     *,
     is_filter_known: bool,
 ) -> dict[str, Any]:
     """The plan and its figures as JSON values. Shares are of live rows; times are microseconds."""
     live = live_rows(snapshot)
     result: dict[str, Any] = {
-        "kind": plan.kind,
+        "kind": kind_of(query),
         "snapshot": {"incarnation": snapshot.inc, "generation": snapshot.generation, "tail": snapshot.tail},
         "rows": {"live": live.total, "matched": matches.total},
         "parts": [
             {"part": view.part.label, "rows": view.part.rows, "live": alive, "matched": matched}
             for view, alive, matched in zip(snapshot.parts, live.counts, matches.counts, strict=True)
         ],
-        "legs": [_explain_leg(p, ranking) for p, ranking in zip(plan.legs, rankings, strict=True)],
-        "where": "inline" if plan.runs_inline else "pool",
-        "cost_estimated_us": round(plan.cost_us),
-        "stages_us": stages_us,
+        "legs": [
+            {"leg": leg_name(leg), "candidates": len(ranking.ids), **ranking.figures}
+            for leg, ranking in zip(query.legs, rankings, strict=True)
+        ],
+        "cost_estimated_us": round(cost_us(query, snapshot)),
     }
     if query.filter is not None:
         result["filter"] = {
-            "share_estimated": round(plan.share_estimated, 6),
+            "share_estimated": round(estimated_share(query.filter, live.total), 6),
             "share_actual": round(matches.total / max(1, live.total), 6),
             "remembered": is_filter_known,
         }
-    if len(plan.legs) > 1:
+    if len(query.legs) > 1:
         result["fusion"] = {
             "method": query.fusion.method,
             "k": query.fusion.k,
             "depth": leg_depth(query),
-            "weights": [p.leg.weight for p in plan.legs],
+            "weights": [leg.weight for leg in query.legs],
         }
     return result
-
-
-def _explain_leg(planned: LegPlan, ranking: Ranking) -> dict[str, Any]:
-    figures: dict[str, Any] = {
-        "leg": leg_name(planned.leg),
-        "index": "postings" if isinstance(planned.leg, TextLeg) else "exact",
-        "ways": list(planned.ways),
-        "candidates": len(ranking.ids),
-        "rows_scored": ranking.rows_scored,
-    }
-    if isinstance(planned.leg, TextLeg):
-        figures |= {"terms": list(ranking.terms), "postings": ranking.postings}
-    return figures

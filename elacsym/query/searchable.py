@@ -1,8 +1,8 @@
 """What a query runs over: parts (segments and memtable chunks) seen through one snapshot's live rows.
 
-`elacsym.engine` implements these protocols, so imports point from engine to query. All methods but `prepare`
-are CPU work without I/O, callable from a pool thread, and safe to call concurrently; what they return is
-immutable.
+`elacsym.engine` implements `Part`, so imports point from engine to query. Everything a part gives is
+immutable and may be used from any thread; every method is steps (`elacsym.format.reading`): it runs to its
+end where the bytes are at hand, and asks for them where they are not.
 """
 
 from __future__ import annotations
@@ -14,24 +14,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from elacsym.index.ids import IdColumn
+from elacsym.format.reading import Steps
+from elacsym.index.attribute import Values
+from elacsym.index.ids import Ids
 from elacsym.index.text import TextIndex
-from elacsym.index.vector import VectorColumn
+from elacsym.index.vector import Vectors
 from elacsym.types import Schema
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """The pieces of a part that a query will touch."""
-
-    columns: frozenset[str] = frozenset()
-    vectors: frozenset[str] = frozenset()
-    texts: frozenset[str] = frozenset()
 
 
 class Part(Protocol):
     """An immutable run of rows, numbered from 0. Every part knows every attribute of the snapshot's schema:
-    where it stores none, `column` is all null, `vectors` has no rows and `text` is an empty index."""
+    where it stores none, `attribute` is all null, `vectors` has no rows and `text` is an empty index."""
 
     @property
     def label(self) -> str:
@@ -43,30 +36,24 @@ class Part(Protocol):
         """How many rows there are, live or not."""
         ...
 
-    async def prepare(self, needs: Needs) -> None:
-        """Fetch, verify and map what `needs` names; the only method that does I/O. Idempotent, single-flight.
-
-        Any call, also one with empty needs, covers `ids` and `rows_of`."""
+    def pending_us(self, name: str) -> float:
+        """How long the next `text(name)` takes, in microseconds, because something is not built yet."""
         ...
 
-    def ids(self) -> IdColumn:
-        """The ids in row order."""
+    def ids(self) -> Steps[Ids]:
+        """The ids; unique inside one part, except that a memtable chunk may have dead rows of the same id."""
         ...
 
-    def rows_of(self, ids: IdColumn) -> npt.NDArray[np.int64]:
-        """(n,) int64: the row of each id, -1 where the part has none; ids inside one part are unique."""
+    def attribute(self, name: str) -> Steps[Values]:
+        """An attribute that is no vector."""
         ...
 
-    def column(self, name: str) -> Any:
-        """The attribute as one pyarrow.Array of `rows` values in row order (prepared as a column)."""
+    def vectors(self, name: str) -> Steps[Vectors]:
+        """A vector attribute."""
         ...
 
-    def vectors(self, name: str) -> VectorColumn:
-        """The vector attribute (prepared as a vector)."""
-        ...
-
-    def text(self, name: str) -> TextIndex:
-        """The postings of a full-text attribute (prepared as a text)."""
+    def text(self, name: str) -> Steps[TextIndex]:
+        """The postings of a full-text attribute."""
         ...
 
 

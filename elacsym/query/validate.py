@@ -210,9 +210,9 @@ def _check_leg(leg: Leg, schema: Schema) -> None:
 def _check_vector_leg(leg: VectorLeg, schema: Schema) -> None:
     if not schema.vectors():
         raise InvalidRequest("vector", "the namespace has no vectors")
-    kind = _known(leg.attribute, schema, "vector").type
+    kind = _known(leg.attribute, schema, "vector_field").type
     if kind.dimensions is None:
-        raise InvalidRequest("vector", f"attribute '{leg.attribute}' is of type {kind}, not a vector")
+        raise InvalidRequest("vector_field", f"attribute '{leg.attribute}' is of type {kind}, not a vector")
     if leg.vector.shape != (kind.dimensions,):
         raise InvalidRequest(
             "vector", f"has {leg.vector.size} dimensions, the namespace has {kind.dimensions}"

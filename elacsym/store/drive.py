@@ -1,4 +1,4 @@
-"""Drives steps: brings what they want, round by round, and runs what is between on the loop or in the pool."""
+"""Drives steps: brings what they want, round by round, and runs what is between on loop or pool."""
 
 from __future__ import annotations
 

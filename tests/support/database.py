@@ -9,9 +9,11 @@ import numpy as np
 
 from elacsym.clock import SystemClock
 from elacsym.compute import InlineCompute
+from elacsym.engine.build import InlineBuilder
 from elacsym.engine.database import Database
 from elacsym.engine.namespace import EngineSettings, Services
 from elacsym.engine.request import Document, WriteRequest
+from elacsym.engine.tuning import Tuning
 from elacsym.log.settings import LogSettings
 from elacsym.store.cache import ObjectCache
 from elacsym.store.memory import MemoryStore
@@ -40,6 +42,8 @@ async def open_database(
         random.Random(seed),
         settings or FAST,
         "test",
+        InlineBuilder(compute),
+        Tuning(random.Random(seed)),
     )
     return Database(services)
 

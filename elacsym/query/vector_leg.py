@@ -1,0 +1,167 @@
+"""The vector leg: candidates of every part, one cut over all of them, exact distances.
+
+A part's way is `scan` (every vector, exactly), `gather` (the vectors of few matching rows, exactly) or
+`codes` (quantised vectors of the lists that a stop rule chooses). What codes propose is cut to the best over
+all parts by estimated distance, and only these are re-ranked. Distances that leave this module are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from elacsym.format.reading import Steps, both, together
+from elacsym.index.vector import Candidates, Effort, Vectors
+from elacsym.query.ast import VectorLeg
+from elacsym.query.columns import Bools
+from elacsym.query.matching import Matches
+from elacsym.query.ranking import Beside, PartRows, Ranking, ranked
+from elacsym.query.searchable import SearchSnapshot
+from elacsym.types import Metric
+
+Way = Literal["scan", "gather", "codes"]
+
+# how many candidates are re-ranked for an answer of k rows: a constant for small k, a multiple for large
+RERANKED_MIN = 160
+RERANKED_PER_ROW = 4
+
+# the share of a part below which reading scattered vectors beats streaming all of them
+_GATHER_SHARE_MAX = 1 / 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """One part to search. mask: (rows,) bool of the rows that may be found, None where all may."""
+
+    number: int
+    vectors: Vectors
+    mask: Bools | None
+    count: int
+    way: Way
+
+
+def nearest(
+    snapshot: SearchSnapshot,
+    leg: VectorLeg,
+    matches: Matches,
+    depth: int,
+    *,
+    effort: Effort | None,
+    beside: Beside | None = None,
+) -> Steps[Ranking]:
+    """The `depth` nearest rows among `matches`. effort: how hard to look; None: at every row."""
+    metric = snapshot.schema.metric
+    assert metric is not None, "a namespace with vectors has a metric"
+    numbers = [number for number, count in enumerate(matches.counts) if count]
+    opened = yield from together([snapshot.parts[n].part.vectors(leg.attribute) for n in numbers])
+    searches = [
+        _planned(number, vectors, matches, effort)
+        for number, vectors in zip(numbers, opened, strict=True)
+        if len(vectors)
+    ]
+    reranked = RERANKED_MIN + RERANKED_PER_ROW * depth
+    exact = [search for search in searches if search.way != "codes"]
+    coded = [search for search in searches if search.way == "codes"]
+    scanned, proposed = yield from both(
+        together([s.vectors.scan(leg.vector, depth, metric, s.mask) for s in exact]),
+        together(
+            [s.vectors.propose(leg.vector, reranked, metric, s.mask, effort or Effort()) for s in coded]
+        ),
+    )
+    found: list[PartRows] = [(s.number, d, rows) for s, (d, rows) in zip(exact, scanned, strict=True)]
+    chosen = _cut(proposed, reranked)
+    found += yield from together(
+        [
+            _measured(search, leg, metric, candidates)
+            for search, candidates in zip(coded, chosen, strict=True)
+            if len(candidates.positions)
+        ]
+    )
+    return (
+        yield from ranked(
+            snapshot,
+            found,
+            depth,
+            ascending=metric is not Metric.DOT,
+            figures=_figures(snapshot, searches, proposed, chosen),
+            beside=beside,
+        )
+    )
+
+
+def _planned(number: int, vectors: Vectors, matches: Matches, effort: Effort | None) -> _Search:
+    count, mask = matches.counts[number], matches.masks[number]
+    rows = len(mask)
+    gathers = count <= rows * _GATHER_SHARE_MAX
+    way: Way = "gather" if gathers else "scan"
+    if (
+        effort is not None
+        and vectors.has_codes
+        and vectors.propose_cost_us(count / rows) < vectors.scan_cost_us(count)
+    ):
+        way = "codes"
+    return _Search(number, vectors, mask if count < rows else None, count, way)
+
+
+def _cut(proposed: Sequence[Candidates], reranked: int) -> list[Candidates]:
+    """The best `reranked` candidates of all parts by estimate, ties with the last one kept."""
+    total = sum(len(c.positions) for c in proposed)
+    if total <= reranked:
+        return list(proposed)
+    keys = np.concatenate([c.keys for c in proposed])
+    limit = np.partition(keys, reranked - 1)[reranked - 1]
+    return [
+        Candidates(c.positions[keep], c.keys[keep], c.lists, c.codes)
+        for c in proposed
+        for keep in (c.keys <= limit,)
+    ]
+
+
+def _measured(search: _Search, leg: VectorLeg, metric: Metric, candidates: Candidates) -> Steps[PartRows]:
+    distances, rows = yield from both(
+        search.vectors.distances(candidates.positions, leg.vector, metric),
+        search.vectors.rows_at(candidates.positions),
+    )
+    return search.number, distances, rows
+
+
+def _figures(
+    snapshot: SearchSnapshot,
+    searches: Sequence[_Search],
+    proposed: Sequence[Candidates],
+    chosen: Sequence[Candidates],
+) -> dict[str, Any]:
+    """What happened, by part."""
+    found = iter(zip(proposed, chosen, strict=True))
+    parts = []
+    for search in searches:
+        figures: dict[str, Any] = {
+            "part": snapshot.parts[search.number].part.label,
+            "way": search.way,
+            "matched": search.count,
+        }
+        if search.way == "codes":
+            candidates, kept = next(found)
+            figures |= {
+                "lists_probed": candidates.lists,
+                "codes_scanned": candidates.codes,
+                "candidates": len(candidates.positions),
+                "reranked": len(kept.positions),
+                "cost_estimated_us": round(
+                    search.vectors.propose_cost_us(search.count / search.vectors.rows_total)
+                ),
+            }
+        else:
+            figures |= {
+                "reranked": min(search.count, len(search.vectors)),
+                "cost_estimated_us": round(search.vectors.scan_cost_us(search.count)),
+            }
+        parts.append(figures)
+    return {
+        "index": "vectors",
+        "parts": parts,
+        "rows_scored": sum(figures["reranked"] for figures in parts),
+    }
