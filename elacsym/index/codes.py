@@ -22,7 +22,7 @@ from elacsym.index.cluster import keep_to_one_thread
 from elacsym.index.space import Points
 
 CENTROIDS = 16  # of a part: 4 bits
-TRAINING_ROWS = 8_192
+TRAINING_ROWS = 4_096  # more, or more iterations, found no more neighbours
 ITERATIONS = 10
 BLOCK_CODES = 32  # rows that FastScan looks up at once
 

@@ -5,7 +5,8 @@ Sections, see `format/blob.py`; a position numbers the vectors in the order of t
     eager  offsets    (L + 1,) u32: list c has the positions offsets[c] to offsets[c + 1]
            centroids  (L, width) f4, points of `space`
            codebook   (M, 16, step) f4, see `codes`
-           reach      (1 + len(RANKS),) f8: `usual` and `spreads` of `probe.Reach`
+           radii      (L,) f4, root mean square distances to the centroids
+           reach      (REACH_NUMBERS,) f8, `probe.Reach`
            rows       (m,) u32, the row of each position; missing where row and position are the same
            codes      (m, (M + 1) // 2) u1; not eager where they are large: then fetched list by list
            records    (m, 8 + padded d components) u1: Euclidean norm f8, the vector as it was written
@@ -26,8 +27,8 @@ import numpy.typing as npt
 from elacsym.errors import CorruptObject
 from elacsym.format import blob
 from elacsym.format.reading import Source, Span, Steps, done
-from elacsym.index.cluster import ROWS_MIN, Clustering, cluster, sampled, spaced
-from elacsym.index.codes import TRAINING_ROWS, ListCodes, Selection, encode, train
+from elacsym.index.cluster import ROWS_MIN, Clustering, cluster
+from elacsym.index.codes import ListCodes, Selection
 from elacsym.index.distance import (
     Distances,
     Matrix,
@@ -37,19 +38,17 @@ from elacsym.index.distance import (
     best_first,
     exact_distances,
     nearest,
-    norms_of,
     scans_all,
 )
-from elacsym.index.probe import LISTS_ALL, RANKS, Lists, Reach, squared_distances
-from elacsym.index.space import BLOCK_ROWS, Points, Space
+from elacsym.index.ivf_arrays import NORM_BYTES, coded, record_array, record_bytes
+from elacsym.index.probe import REACH_NUMBERS, Lists, Reach
+from elacsym.index.space import Points, Space
 from elacsym.index.vector import Candidates, Effort, Mask, VectorColumn, scan_cost_us
 from elacsym.types import Metric
 
 KIND, VERSION = "vector", 1
 EAGER_CODES_BYTES = 16 * 2**20
 CANDIDATES_GAP_BYTES = 16 * 1024  # between candidates' vectors; they are spread, so gaps are mostly waste
-NORM_BYTES = 8
-SAMPLE_QUERIES = 256
 MASKS_REMEMBERED = 8
 
 
@@ -75,6 +74,8 @@ class VectorIndex:
         ].view(dtype)
         self.norms: Norms = self._records[:, :NORM_BYTES].view("<f8")[:, 0]
         self._rows = file.array("rows", "<u4", len(self)) if "rows" in file.sections else None
+        if self._rows is not None and len(self) and int(self._rows.max()) >= rows_total:
+            raise CorruptObject(file.key, "rows beyond the part", offset=file.sections["rows"].offset)
         self.has_codes = "codes" in file.sections
         self._masks: dict[int, tuple[weakref.ref[Mask], _Inside]] = {}
         self._lock = threading.Lock()
@@ -90,12 +91,12 @@ class VectorIndex:
             )
         parts = width // self.space.step
         codebook = file.array("codebook", "<f4", parts, 16, self.space.step)
-        reach = file.array("reach", "<f8", 1 + len(RANKS))
         self._offsets = offsets
         self._lists = Lists(
             file.array("centroids", "<f4", len(offsets) - 1, width),
+            file.array("radii", "<f4", len(offsets) - 1),
             np.diff(offsets),
-            Reach(float(reach[0]), reach[1:]),
+            Reach.of_array(file.array("reach", "<f8", REACH_NUMBERS)),
         )
         self._code_bytes = file.array("codes", "u1", len(self), (parts + 1) // 2)
         self._codes = ListCodes(codebook, offsets)
@@ -120,7 +121,7 @@ class VectorIndex:
         """Memory it holds besides the file, once all lists were searched."""
         if not self.has_codes:
             return 0
-        return self._codes.resident_bytes + 4 * int(self._offsets.nbytes) + MASKS_REMEMBERED * len(self) // 8
+        return self._codes.resident_bytes + 8 * int(self._offsets.nbytes) + MASKS_REMEMBERED * len(self) // 8
 
     def scan(self, query: Query, k: int, metric: Metric, mask: Mask | None) -> Steps[tuple[Distances, Rows]]:
         """See Vectors."""
@@ -140,25 +141,27 @@ class VectorIndex:
         assert self.has_codes and metric is self.space.metric and depth > 0, (metric, depth)
         inside = None if mask is None else self._inside(mask)
         counts, matches, selection = (None, len(self), None) if inside is None else inside
+        selection = selection if matches < len(self) else None
         wanted = min(depth, matches)
         if not wanted:
             return Candidates(np.empty(0, np.int64), np.empty(0, np.float32), 0, 0)
         target = self.space.target(query)
-        lists = self._lists.chosen(target.point, wanted, effort, counts, matches)
-        missing = self._codes.missing(lists)
-        if len(missing):
-            yield from self._file.want(*self._code_spans(missing))
-            self._codes.fill(missing, self._code_bytes)
-        squares, positions = self._codes.search(
-            target.point, lists, wanted, selection if matches < len(self) else None
-        )
+        choice = self._lists.chosen(target.point, wanted, effort, counts, matches)
+        lists = choice.lists
+        squares, positions = yield from self._searched(target.point, lists, wanted, selection)
+        if len(choice.others):
+            kth = float(squares[effort.k - 1]) if len(squares) >= effort.k else np.inf
+            others = self._lists.further(choice, kth, effort)
+            if len(others):
+                more = yield from self._searched(target.point, others, wanted, selection)
+                squares, positions = _merged((squares, positions), more, wanted)
+                lists = np.concatenate((lists, others))
         keys = target.keys(squares)
         if len(positions) < wanted:
             rest = self._rest(positions, lists, mask)[: wanted - len(positions)]
             positions = np.concatenate((positions, rest))
             keys = np.concatenate((keys, np.full(len(rest), np.inf, np.float32)))
-        codes = len(self) if len(lists) == len(self._lists.all) else int(self._sizes[lists].sum())
-        return Candidates(positions, keys, len(lists), codes)
+        return Candidates(positions, keys, len(lists), int(self._lists.sizes[lists].sum()))
 
     def distances(self, positions: Rows, query: Query, metric: Metric) -> Steps[Distances]:
         """See Vectors."""
@@ -204,9 +207,14 @@ class VectorIndex:
         """See Vectors."""
         return 150.0 + 0.005 * share * len(self)
 
-    @property
-    def _sizes(self) -> npt.NDArray[np.int64]:
-        return np.diff(self._offsets)
+    def _searched(
+        self, point: Points, lists: Rows, count: int, selection: Selection | None
+    ) -> Steps[tuple[npt.NDArray[np.float32], Rows]]:
+        missing = self._codes.missing(lists)
+        if len(missing):
+            yield from self._file.want(*self._code_spans(missing))
+            self._codes.fill(missing, self._code_bytes)
+        return self._codes.search(point, lists, count, selection)
 
     def _rows_of(self, positions: Rows) -> Rows:
         return positions if self._rows is None else self._rows[positions].astype(np.int64)
@@ -280,12 +288,12 @@ def build(
     placed = order if rows is None else rows[order]
     if not np.array_equal(placed, np.arange(count)):
         sections["rows"] = placed.astype("<u4")
-    eager = {"offsets", "centroids", "codebook", "reach", "rows"}
+    eager = {"offsets", "centroids", "radii", "codebook", "reach", "rows"}
     if has_codes:
-        sections |= _coded(matrix, clustering)
+        sections |= coded(matrix, clustering)
         if sections["codes"].nbytes <= EAGER_CODES_BYTES:
             eager.add("codes")
-    sections["records"] = _record_array(matrix, order)
+    sections["records"] = record_array(matrix, order)
     space = clustering.space
     meta = {
         "kind": KIND,
@@ -301,69 +309,22 @@ def build(
     return blob.encode(sections, meta, eager)
 
 
-def _coded(matrix: Matrix, clustering: Clustering) -> dict[str, npt.NDArray[Any]]:
-    """The sections that `propose` reads."""
-    space, order, offsets = clustering.space, clustering.order, clustering.offsets
-    codebook = train(sampled(matrix, space, TRAINING_ROWS), space.step)
-    codes = np.empty((len(matrix), (len(codebook) + 1) // 2), np.uint8)
-    for start in range(0, len(matrix), BLOCK_ROWS):
-        part = slice(start, start + BLOCK_ROWS)
-        codes[part] = encode(codebook, space.points(matrix[order[part]]))
-    reach = _fitted(matrix, clustering, codebook, codes)
-    return {
-        "offsets": offsets.astype("<u4"),
-        "centroids": clustering.centroids,
-        "codebook": codebook,
-        "reach": np.array([reach.usual, *reach.spreads]),
-        "codes": codes,
-    }
-
-
-def _fitted(
-    matrix: Matrix, clustering: Clustering, codebook: npt.NDArray[np.float32], codes: npt.NDArray[np.uint8]
-) -> Reach:
-    """The reach that sampled rows need as queries. Their neighbours are taken by the codes, whose mistakes
-    lie further away: a little more than needed."""
-    order, offsets, centroids = clustering.order, clustering.offsets, clustering.centroids
-    lists = np.arange(len(centroids))
-    if len(lists) <= LISTS_ALL:
-        return Reach(np.inf, np.full(len(RANKS), np.inf))
-    lookup = ListCodes(codebook, offsets)
-    lookup.fill(lists, codes)
-    depth = min(RANKS[-1] + 1, len(matrix))
-    queries = spaced(len(matrix), SAMPLE_QUERIES)
-    neighbours = np.full((len(queries), depth), -1, np.int64)
-    points: list[Points] = []
-    for number, position in enumerate(queries.tolist()):
-        point = clustering.space.target(matrix[order[position]].astype(np.float32)).point
-        _, found = lookup.search(point, lists, depth, None)
-        found = found[found != position]
-        neighbours[number, : len(found)] = np.searchsorted(offsets, found, "right") - 1
-        points.append(point)
-    squares = squared_distances(centroids, np.vecdot(centroids, centroids), np.stack(points))
-    return Reach.fitted(squares, neighbours)
-
-
-def _record_array(matrix: Matrix, order: Rows) -> npt.NDArray[np.uint8]:
-    """(m, bytes) uint8: norm and vector of each position."""
-    count, dimensions = matrix.shape
-    length = dimensions * matrix.dtype.itemsize
-    records = np.zeros((count, NORM_BYTES + -(-length // 8) * 8), np.uint8)
-    norms, vectors = records[:, :NORM_BYTES].view("<f8"), records[:, NORM_BYTES : NORM_BYTES + length]
-    for start in range(0, count, BLOCK_ROWS):
-        part = slice(start, start + BLOCK_ROWS)
-        block = np.ascontiguousarray(matrix[order[part]], matrix.dtype.newbyteorder("<"))
-        norms[part, 0] = norms_of(block)
-        vectors[part] = block.view(np.uint8)
-    return records
+def _merged(
+    first: tuple[npt.NDArray[np.float32], Rows], second: tuple[npt.NDArray[np.float32], Rows], count: int
+) -> tuple[npt.NDArray[np.float32], Rows]:
+    """The `count` best of two searches of different lists."""
+    squares = np.concatenate((first[0], second[0]))
+    positions = np.concatenate((first[1], second[1]))
+    order = np.argsort(squares, kind="stable")[:count]
+    return squares[order], positions[order]
 
 
 def _records(file: blob.Blob, dimensions: int) -> npt.NDArray[np.uint8]:
     """The records as the file has them. Raises CorruptObject."""
     if file.meta.get("dtype") not in ("<f4", "<f2", "|i1"):
         raise CorruptObject(file.key, f"vectors of type {file.meta.get('dtype')!r}", offset=0)
-    length = dimensions * np.dtype(file.meta["dtype"]).itemsize
-    records: npt.NDArray[np.uint8] = file.array("records", "u1", None, NORM_BYTES + -(-length // 8) * 8)
+    width = record_bytes(dimensions, np.dtype(file.meta["dtype"]))
+    records: npt.NDArray[np.uint8] = file.array("records", "u1", None, width)
     return records
 
 

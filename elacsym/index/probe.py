@@ -2,13 +2,17 @@
 
 A query looks at every list whose centroid's squared distance exceeds that of the nearest by no more than a
 *spread*: what held the lists of nearly all true neighbours for the index's own rows, with a margin. Of the
-rules measured (a share of the lists; the k-th distance against |q - c| less radius, or less α times it;
+rules measured (a share of the lists; the k-th distance against |q - c| less radius, or the second rule below;
 ratios of distances) this one read the fewest rows at equal recall on embeddings and on images, and needs no
-second pass. Questions that are far from all rows look at more lists by themselves, since their distances
-differ less.
+second pass. A filter that lets a share s of the rows pass makes the k-th match about the (k / s)-th neighbour
+of all, so spreads are kept for several ranks and taken between these by the logarithm of the rank.
 
-A filter that lets a share s of the rows pass makes the k-th match about the (k / s)-th neighbour of all, so
-spreads are kept for several ranks and taken between these by the logarithm of the rank.
+Where a filter lets less pass around the query than elsewhere, such as one class of rows for a query of
+another, ranks tell nothing, and the k-th match is further away than a row of that rank usually is. Then its
+estimate decides in a second pass: a row at distance r from a centroid, seen from q at distance D under an
+angle of cosine t, is at D² + r² - 2·t·D·r. A list with the root mean square radius ρ is looked at if
+D² + ρ² - α·D·ρ does not exceed the k-th estimate, where α is what nearly all neighbours of the index's own
+rows needed.
 """
 
 from __future__ import annotations
@@ -24,10 +28,12 @@ from elacsym.index.vector import Effort
 
 RANKS = (10, 100, 1_000)
 LISTS_ALL = 12  # so few are looked at together: choosing costs as much
-SHARE_ALL = 0.8  # as it does where nearly all rows would be looked at
-HELD = 0.99  # share of neighbours whose lists a spread reaches
+SHARE_ALL = 0.8  # as it does where nearly all lists would be looked at
+HELD = 0.99  # share of neighbours whose lists a rule has to reach
 MARGIN = 1.15
+USUAL = 0.9  # share of the index's own rows whose distances count as usual
 _LOG_RANKS = np.log(RANKS)
+REACH_NUMBERS = 2 + 2 * len(RANKS)
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -35,70 +41,139 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far lists have to be looked at. spreads: (len(RANKS),) float64, squared distances beyond the
-    nearest centroid's. usual: a distance to the nearest centroid that few of the index's own rows exceed.
+    """How far lists have to be looked at.
+
+    spreads: (len(RANKS),) float64, squared distances beyond the nearest centroid's. heights: (len(RANKS),)
+    float64, how far beyond it the row of a rank itself usually is. alpha: of the second rule. far: a distance
+    to the nearest centroid that hardly any of the index's own rows exceed; from further away differences of
+    squares grow with the distance.
     """
 
-    usual: float
+    far: float
+    alpha: float
     spreads: npt.NDArray[np.float64]
+    heights: npt.NDArray[np.float64]
 
     @classmethod
-    def fitted(cls, squares: Floats, neighbours: Ints) -> Self:
-        """Fit to sample queries. squares: (s, L) squared distances to the centroids. neighbours: (s, n) the
-        lists of the nearest rows, nearest first, -1 where there is none."""
-        nearest = squares.min(axis=1, keepdims=True)
-        excess = np.take_along_axis(squares, np.maximum(neighbours, 0), 1) - nearest
-        spreads = [
-            MARGIN * float(np.quantile(excess[:, :rank][neighbours[:, :rank] >= 0], HELD)) for rank in RANKS
-        ]
-        usual = 2.0 * float(np.sqrt(np.quantile(nearest, 0.9)))
-        return cls(usual, np.maximum.accumulate(np.array(spreads)))
+    def of_array(cls, numbers: npt.NDArray[np.float64]) -> Self:
+        """The inverse of `array`."""
+        return cls(float(numbers[0]), float(numbers[1]), *np.split(numbers[2:], 2))
 
-    def limit(self, nearest: float, rank: float) -> float:
-        """The largest squared distance of a list that may hold one of the `rank` nearest rows. nearest: that
-        of the nearest list. Far from all rows differences of squares grow with the distance."""
-        spread = float(np.interp(np.log(max(rank, 1.0)), _LOG_RANKS, self.spreads))
-        if rank > RANKS[-1]:
-            slope = max(self.spreads[-1] - self.spreads[-2], 0.1 * self.spreads[-1])
-            spread += slope * float(np.log10(rank / RANKS[-1]))
-        return nearest + spread * max(1.0, nearest**0.5 / self.usual if self.usual else 1.0)
+    def array(self) -> npt.NDArray[np.float64]:
+        """(REACH_NUMBERS,) float64."""
+        return np.array([self.far, self.alpha, *self.spreads, *self.heights])
+
+    @classmethod
+    def unlimited(cls) -> Self:
+        """Looks at all lists."""
+        return cls.of_array(np.full(REACH_NUMBERS, np.inf))
+
+    @classmethod
+    def fitted(cls, squares: Floats, radii: Floats, neighbours: Ints, estimates: Floats) -> Self:
+        """Fit to sample queries. squares: (s, L) squared distances to the centroids; radii: (L,).
+        neighbours: (s, n) the lists of the nearest rows, nearest first, -1 where there is none; estimates:
+        (s, n) their squared distances, infinite where there is none."""
+        nearest = squares.min(axis=1, keepdims=True)
+        lists = np.maximum(neighbours, 0)
+        theirs, is_there = np.take_along_axis(squares, lists, 1), neighbours >= 0
+        excess = theirs - nearest
+        spreads = [MARGIN * float(np.quantile(excess[:, :rank][is_there[:, :rank]], HELD)) for rank in RANKS]
+        lasts = [estimates[:, min(rank, estimates.shape[1]) - 1] - nearest[:, 0] for rank in RANKS]
+        heights = [float(np.quantile(last, USUAL, method="lower")) for last in lasts]
+        k = RANKS[0]
+        reaching = theirs[:, :k] + radii[lists[:, :k]] ** 2 - estimates[:, k - 1 : k]
+        lever = np.sqrt(np.maximum(theirs[:, :k], 0.0)) * radii[lists[:, :k]]
+        used = is_there[:, :k] & (lever > 0) & np.isfinite(reaching)
+        alpha = MARGIN * float(np.quantile(reaching[used] / lever[used], HELD)) if used.any() else np.inf
+        far = 2.0 * float(np.sqrt(max(0.0, np.quantile(nearest, USUAL))))
+        return cls(far, alpha, np.maximum.accumulate(np.array(spreads)), np.array(heights))
+
+    def height(self, rank: float) -> float:
+        """How far beyond the nearest centroid the row of a rank usually is, in squared distances."""
+        return _at(rank, self.heights)
+
+    def spread(self, nearest: float, rank: float) -> float:
+        """How far beyond `nearest`, the squared distance of the nearest list, the lists of the `rank` nearest
+        rows may be."""
+        return _at(rank, self.spreads) * max(1.0, nearest**0.5 / self.far if self.far else 1.0)
+
+
+def _at(rank: float, values: npt.NDArray[np.float64]) -> float:
+    """The value for a rank between and beyond RANKS, linear in the logarithm of the rank."""
+    value = float(np.interp(np.log(max(rank, 1.0)), _LOG_RANKS, values))
+    if rank > RANKS[-1]:
+        value += (values[-1] - values[-2]) * float(np.log10(rank / RANKS[-1]))
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """lists: to look at first, nearest first. others: further lists with matching rows; squares:
+    (len(others),) their squared distances. usual: the squared distance of the k-th match up to which they
+    need no look."""
+
+    lists: Ints
+    others: Ints
+    squares: Floats
+    usual: float
+
+
+_NO_LISTS, _NO_SQUARES = np.empty(0, np.int64), np.empty(0, np.float32)
 
 
 class Lists:
-    """The lists of an index. centroids: (L, width) float32. sizes: (L,) int64 rows, none 0."""
+    """The lists of an index. centroids: (L, width) float32. radii: (L,) float32 root mean square distances of
+    their rows. sizes: (L,) int64 rows, none 0."""
 
-    def __init__(self, centroids: Points, sizes: Ints, reach: Reach) -> None:
-        self.all = np.arange(len(sizes))
-        self._centroids, self._sizes, self._reach = centroids, sizes, reach
+    def __init__(self, centroids: Points, radii: Floats, sizes: Ints, reach: Reach) -> None:
+        self.all, self.sizes = np.arange(len(sizes)), sizes
+        self._rows = int(sizes.sum())
+        self._centroids, self._radii, self._reach = centroids, radii, reach
         self._squares = np.vecdot(centroids, centroids)
 
-    def squares(self, point: Points) -> Floats:
-        """(L,) float32: the squared distance of each centroid."""
-        return squared_distances(self._centroids, self._squares, point)
-
-    def chosen(self, point: Points, wanted: int, effort: Effort, counts: Ints | None, matches: int) -> Ints:
-        """List numbers to look at, nearest first. They hold at least `wanted` matching rows.
+    def chosen(
+        self, point: Points, wanted: int, effort: Effort, counts: Ints | None = None, matches: int = 0
+    ) -> Choice:
+        """The lists to look at first; they hold at least `wanted` matching rows.
 
         counts: (L,) matching rows of each list; None: all rows match. matches: their sum, ≥ wanted.
         """
         if len(self.all) <= LISTS_ALL:
-            return self.all if counts is None else self.all[counts > 0]
-        squares = self.squares(point)
+            lists = self.all if counts is None else np.flatnonzero(counts)
+            return Choice(lists, _NO_LISTS, _NO_SQUARES, np.inf)
+        squares = squared_distances(self._centroids, self._squares, point)
         if counts is None:
-            counts, lists = self._sizes, self.all
-        else:
-            lists = np.flatnonzero(counts)
-            squares, counts = squares[lists], counts[lists]
-        rows = int(self._sizes.sum()) if len(lists) == len(self.all) else int(self._sizes[lists].sum())
+            order = self._within(squares, self.sizes, wanted, effort, float(effort.k))
+            return Choice(order, _NO_LISTS, _NO_SQUARES, np.inf)
+        rank = effort.k * self._rows / matches
+        lists = np.flatnonzero(counts)
+        theirs = squares[lists]
+        inside = self._within(theirs, counts[lists], wanted, effort, rank)
+        is_other = np.ones(len(lists), np.bool_)
+        is_other[inside] = False
+        usual = max(0.0, float(squares.min())) + self._reach.height(rank)
+        return Choice(lists[inside], lists[is_other], theirs[is_other], usual)
+
+    def further(self, choice: Choice, kth: float, effort: Effort) -> Ints:
+        """Those of the other lists that may hold a row nearer than `kth`, the squared distance of the k-th
+        match so far."""
+        if kth <= choice.usual:
+            return _NO_LISTS
+        radii = self._radii[choice.others]
+        lever = (self._reach.alpha * effort.scale) * np.sqrt(np.maximum(choice.squares, 0.0)) * radii
+        return choice.others[choice.squares + radii * radii - lever <= kth]
+
+    def _within(self, squares: Floats, counts: Ints, wanted: int, effort: Effort, rank: float) -> Ints:
+        """Indices of the lists that spread and `wanted` ask for, nearest first where they are not nearly
+        all."""
         nearest = max(0.0, float(squares.min()))
-        rank = effort.k * rows / matches
-        limit = nearest + effort.scale * (self._reach.limit(nearest, rank) - nearest)
+        limit = nearest + effort.scale * self._reach.spread(nearest, rank)
         found = int(np.count_nonzero(squares <= limit))
-        if found > SHARE_ALL * len(lists):
-            return lists
+        if found > SHARE_ALL * len(squares):
+            return np.arange(len(squares))
         order = np.argsort(squares)
         enough = int(np.searchsorted(np.cumsum(counts[order]), wanted)) + 1
-        return lists[order[: max(found, enough, effort.lists_min)]]
+        return order[: max(found, enough, effort.lists_min)]
 
 
 def squared_distances(centroids: Points, squares: Floats, points: Points) -> Floats:
