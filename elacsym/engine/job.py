@@ -20,7 +20,7 @@ from elacsym.format import deletes as deletes_format
 from elacsym.format import segment as segment_format
 from elacsym.format.digest import add_sums
 from elacsym.format.manifest import DeletesRef, FileRef, Intent, SegmentRef
-from elacsym.format.reading import GAP_BYTES, Steps
+from elacsym.format.reading import GAP_BYTES, Steps, both
 from elacsym.index.ids import IdColumn
 from elacsym.log import transitions
 from elacsym.log.transitions import DeletesChange
@@ -131,14 +131,17 @@ async def deletes_change(
 ) -> DeletesChange:
     """Upload the bitmap in which also `newly` are dead: the change of the segment's entry in the manifest."""
     compute = namespace.services.compute
-    versions, ids = await part.versions(), await drive(_ids_of(part, newly), compute)
+    versions_file = namespace.services.cache.file(*part.files()[segment_format.VERSIONS])
+    ids, versions = await drive(
+        both(_ids_of(part, newly), segment_format.versions_at(versions_file, newly, part.rows)), compute
+    )
     name = f"{segment_format.deletes_part(ref.job)}.{suffix}"
 
     def computed() -> tuple[bytes, FileRef, int, int]:
         after = dead.copy()
         after[newly] = True
         data = deletes_format.encode(after)
-        left = add_sums(int(ref.row_sum, 16), -ids.row_sum(versions[newly]))
+        left = add_sums(int(ref.row_sum, 16), -ids.row_sum(versions))
         return data, FileRef.of(name, data), int(after.sum()), left
 
     data, file, rows, left = await compute.run(computed)

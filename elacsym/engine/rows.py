@@ -300,6 +300,7 @@ def write_segment(rows: Rows, schema: Schema, emit: Emit) -> Written:
     total, order = len(rows), _write_vectors(rows, schema, emit)
     ids, versions = rows.ids().select(order), rows.versions()[order]
     emit(segment_format.IDS, IdFile.build(ids))
+    emit(segment_format.VERSIONS, segment_format.encode_versions(versions))
     filled = _write_columns(rows, schema, order, ids, versions, emit)
     for name, settings in _texts(schema):
         if name in filled:

@@ -2,6 +2,7 @@
 
     rows.parquet         `id`, `version` (the log slot that wrote the row), one column `a:<name>` per
                          attribute that is no vector and has a value; what merges and exports read
+    versions             the version of each row once more, for reads by range
     ids                  ids in row order, and sorted with row numbers
     attr.<attr>          an attribute's values in row order and, where filters may use it, sorted
     vector.<attr>.ivf    quantised clusters and full-precision vectors
@@ -25,16 +26,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elacsym.errors import CorruptObject
+from elacsym.format import blob
+from elacsym.format.reading import Source, Steps
 from elacsym.types import ID
 
 ROWS = "rows.parquet"
 IDS = "ids"
+VERSIONS = "versions"
 VERSION = "version"
 ATTRIBUTE = "attr"
 TEXT = "text"
 VECTOR = "vector"
 # nobody reads single rows of it, and the footer describes every column of every group
 ROW_GROUP_ROWS = 16_384
+_VERSION_BLOCK_ROWS = 1_024
+# a file up to this size is read with its head: its pieces would be as many units
+_EAGER_BYTES_MAX = 2 * blob.UNIT_BYTES
+_VERSION_TYPES = ("|u1", "<u2", "<u4", "<u8")
 _PLAIN = re.compile(r"[a-z0-9_-]([a-z0-9_.-]{0,98}[a-z0-9_-])?")
 
 
@@ -110,6 +118,34 @@ def required_columns(
     if missing:
         raise CorruptObject(key, f"column {missing[0]!r} is missing")
     return columns
+
+
+def encode_versions(versions: npt.NDArray[np.uint64]) -> bytes:
+    """`versions` of these, (n,) with at least one: how much each is above the smallest, as narrow as can
+    be."""
+    base = int(versions.min())
+    above = (versions - np.uint64(base)).astype(np.min_scalar_type(int(versions.max()) - base))
+    eager = ("above",) if above.nbytes <= _EAGER_BYTES_MAX else ()
+    return blob.encode({"above": above}, {"kind": VERSIONS, "version": 1, "base": base}, eager)
+
+
+def versions_at(
+    source: Source, rows: npt.NDArray[np.int64], rows_total: int
+) -> Steps[npt.NDArray[np.uint64]]:
+    """(k,) the versions of these rows, in a file `versions` of rows_total. At most two rounds.
+
+    Raises CorruptObject.
+    """
+    file = (yield from blob.Blob.opened(source)).expect(VERSIONS, 1)
+    dtype = file.sections["above"].dtype if "above" in file.sections else ""
+    above = file.array("above", dtype if dtype in _VERSION_TYPES else "<u8", rows_total)
+    blocks = np.unique(rows // _VERSION_BLOCK_ROWS) * _VERSION_BLOCK_ROWS
+    ends = np.minimum(blocks + _VERSION_BLOCK_ROWS, rows_total)
+    yield from file.want(
+        *(file.span("above", *block) for block in zip(blocks.tolist(), ends.tolist(), strict=True))
+    )
+    versions: npt.NDArray[np.uint64] = above[rows].astype(np.uint64) + np.uint64(file.scalar("base"))
+    return versions
 
 
 def _single(column: Any) -> pa.Array:

@@ -34,7 +34,10 @@ class SegmentCheck:
 
     def __init__(self, ref: SegmentRef, schema: Schema, rows: bytes, prefix: str) -> None:
         self._ref, self._schema, self._rows, self._prefix = ref, schema, rows, prefix
-        self._checks: dict[str, Check] = {segment_format.IDS: self._id_file}
+        self._checks: dict[str, Check] = {
+            segment_format.IDS: self._id_file,
+            segment_format.VERSIONS: self._version_file,
+        }
         for name, attribute in schema.attributes.items():
             self._add_checks(name, attribute)
 
@@ -81,7 +84,7 @@ class SegmentCheck:
             yield segment_format.ROWS, reason
         if f"{ids.select(alive).row_sum(versions.to_numpy()[alive]):032x}" != self._ref.row_sum:
             yield segment_format.ROWS, "the row sum of the live rows differs from the manifest's"
-        expected = {segment_format.IDS}
+        expected = {segment_format.IDS, segment_format.VERSIONS}
         for name, attribute in self._schema.attributes.items():
             if not attribute.type.is_vector and self._column(segment_format.column_name(name)) is not None:
                 expected.add(segment_format.attribute_part(segment_format.ATTRIBUTE, name))
@@ -96,6 +99,12 @@ class SegmentCheck:
             yield "the ids differ from those of the rows"
         if not np.array_equal(resident(file.rows_of(ids)), np.arange(self._ref.rows)):
             yield "the index does not find every row by its id"
+
+    def _version_file(self, source: MemorySource) -> Iterator[str]:
+        every, column = np.arange(self._ref.rows), self._column(segment_format.VERSION)
+        found = resident(segment_format.versions_at(source, every, self._ref.rows))
+        if column is None or not np.array_equal(found, column.to_numpy()):
+            yield "the versions differ from those of the rows"
 
     def _attribute_file(self, source: MemorySource, name: str, attribute: Attribute) -> Iterator[str]:
         file = resident(AttributeFile.opened(source, self._ref.rows))

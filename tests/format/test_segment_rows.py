@@ -7,9 +7,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from index.sources import HoleySource, driven
 
 from elacsym.errors import CorruptObject
 from elacsym.format import segment
+from elacsym.format.reading import MemorySource, resident
 from elacsym.store.local import _KEY as LOCAL_KEY
 
 VERSIONS = np.array([7, 7, 9], np.uint64)
@@ -57,3 +59,32 @@ def test_a_file_cut_anywhere_is_reported():
     for size in range(0, len(data), 7):
         with pytest.raises(CorruptObject):
             segment.decode_columns(data[:size], ["id", "version", "a:year", "a:t"], key="k", rows=3)
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=50), st.data())
+def test_versions_are_read_by_row(values, data):
+    encoded = segment.encode_versions(np.array(values, np.uint64))
+    rows = data.draw(st.lists(st.integers(0, len(values) - 1), max_size=20))
+    found = resident(segment.versions_at(MemorySource(encoded), np.array(rows, np.int64), len(values)))
+    assert found.dtype == np.uint64
+    assert found.tolist() == [values[row] for row in rows]
+    with pytest.raises(CorruptObject):
+        resident(segment.versions_at(MemorySource(encoded), np.array([0]), len(values) + 1))
+
+
+def test_versions_of_a_few_slots_take_a_byte_each_and_few_bytes_are_read():
+    versions = np.arange(100_000, dtype=np.uint64) // 500 + 10**9
+    rows, source = np.array([7, 90_000]), HoleySource(segment.encode_versions(versions))
+    assert source.size_bytes < 102_000
+    found = driven(segment.versions_at(source, rows, 100_000))
+    assert found.value.tolist() == versions[rows].tolist()
+    assert len(found.rounds) == 2
+    assert found.rounds[1] <= 2_048
+
+
+def test_a_small_file_of_versions_takes_one_round():
+    versions = np.arange(1_000, dtype=np.uint64)
+    source = HoleySource(segment.encode_versions(versions))
+    found = driven(segment.versions_at(source, np.array([999, 3]), 1_000))
+    assert found.value.tolist() == [999, 3]
+    assert len(found.rounds) == 1

@@ -50,14 +50,32 @@ async def test_a_sound_namespace_has_no_problems_and_every_object_is_read(tmp_pa
     assert report.documents == 28
     segments = [key for key in store.objects if "/seg/" in key]
     parts = {key.rpartition("/")[2] for key in segments}
-    assert parts >= {"rows.parquet", "ids", "attr.text", "attr.tags", "vector.vector.ivf", "text.text"}
+    assert parts >= {
+        "rows.parquet",
+        "ids",
+        "versions",
+        "attr.text",
+        "attr.tags",
+        "vector.vector.ivf",
+        "text.text",
+    }
     # manifest, segment files, and the entry of the tail
     assert report.objects == 1 + len(segments) + 1
     await database.close()
 
 
 @pytest.mark.parametrize(
-    "part", ["rows.parquet", "ids", "attr.year", "attr.tags", "vector.vector.ivf", "text.text", "deletes."]
+    "part",
+    [
+        "rows.parquet",
+        "ids",
+        "versions",
+        "attr.year",
+        "attr.tags",
+        "vector.vector.ivf",
+        "text.text",
+        "deletes.",
+    ],
 )
 async def test_damage_and_loss_of_any_kind_of_file_is_found(tmp_path, part):
     store, database = await _database(tmp_path)
@@ -114,7 +132,7 @@ def test_files_that_the_rows_call_for_are_missed():
     check = made.check([ref for ref in made.refs if ref.part.startswith("vector")])
     problems = check.rows(np.zeros(40, np.bool_))
     missed = {key.rpartition("/")[2] for key, reason in problems if "lacks" in reason}
-    assert missed == {"ids", "attr.body", "attr.strings", "attr.year", "text.body"}
+    assert missed == {"ids", "versions", "attr.body", "attr.strings", "attr.year", "text.body"}
 
 
 def test_rows_that_are_not_those_of_the_manifest_are_reported():
