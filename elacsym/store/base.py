@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NewType, Protocol
 
+from elacsym.errors import Unavailable
 from elacsym.store.ranges import GAP_BYTES_MAX
 
 Etag = NewType("Etag", str)
@@ -41,6 +42,16 @@ class Unchanged(Enum):
 
 
 UNCHANGED = Unchanged.UNCHANGED
+
+
+class ObjectMissing(Unavailable):
+    """An object that a snapshot refers to is gone: the snapshot was collected and must be rebuilt."""
+
+    code = "object_missing"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"object '{key}' is missing")
+        self.key = key
 
 
 class ObjectStore(Protocol):

@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from elacsym.compute import Compute
-from elacsym.errors import CorruptObject, Unavailable
+from elacsym.errors import CorruptObject
 from elacsym.format import blob
 from elacsym.format.blob import UNIT_BYTES
 from elacsym.format.digest import blake2b_128
 from elacsym.format.manifest import FileRef
 from elacsym.format.reading import Span
-from elacsym.store.base import ObjectStore
+from elacsym.store.base import ObjectMissing, ObjectStore
 from elacsym.store.mapped import Backing
 from elacsym.store.ranges import coalesce, runs_of_zeros
 from elacsym.store.residents import Use
@@ -34,16 +34,6 @@ _PIECES_AT_ONCE = 4
 _INLINE_BYTES_MAX = 64 * 1024  # checking and writing less is shorter than a hop to the pool
 _FETCHES_MAX = 2  # a body damaged on its way may be whole the second time
 _log = get_logger(__name__)
-
-
-class ObjectMissing(Unavailable):
-    """An object that a snapshot refers to is gone: the snapshot was collected and must be rebuilt."""
-
-    code = "object_missing"
-
-    def __init__(self, key: str) -> None:
-        super().__init__(f"object '{key}' is missing")
-        self.key = key
 
 
 @dataclass(slots=True, eq=False)
@@ -81,8 +71,9 @@ class BlockFile:
         self._open, self._on_growth, self._now_s = open_, on_growth, now_s
         self._backing: Backing | None = None
         self._head: blob.Head | None = None
-        self._units = -(-(ref.size_bytes - ref.head_bytes) // UNIT_BYTES)
-        self._verified, self._claimed = bytearray(self._units), bytearray(self._units)
+        self._head_bytes = ref.head_bytes
+        units = -(-(ref.size_bytes - ref.head_bytes) // UNIT_BYTES)
+        self._verified, self._claimed = bytearray(units), bytearray(units)
         self._is_whole = False
         self._flights: list[_Flight] = []
         self._lock = threading.Lock()
@@ -114,7 +105,7 @@ class BlockFile:
             self._backing.unlink()
 
     def held_bytes(self) -> tuple[int, int]:
-        """How much is held on disk and in memory."""
+        """How much is held on disk and in memory, in bytes."""
         return (0, 0) if self._backing is None else self._backing.held_bytes()
 
     def has(self, start: int, stop: int) -> bool:
@@ -123,8 +114,10 @@ class BlockFile:
             return True
         if self._head is None:
             return False
-        units = self._units_of(start, stop)
-        return self._verified.find(0, units.start, units.stop) < 0
+        # as `_units_of`, which takes longer than the rest
+        first = (start - self._head_bytes) // UNIT_BYTES
+        end = -(-(stop - self._head_bytes) // UNIT_BYTES)
+        return self._verified.find(0, max(0, first), max(0, end)) < 0
 
     async def bring(self, spans: Sequence[Span], gap_bytes: int) -> None:
         """See Source. The head, and the eager part with it, come along with the first ranges.
@@ -159,12 +152,12 @@ class BlockFile:
         return tasks
 
     def _units_of(self, start: int, stop: int) -> range:
-        head_bytes = self.ref.head_bytes
+        head_bytes = self._head_bytes
         end = -(-(min(stop, self.ref.size_bytes) - head_bytes) // UNIT_BYTES)
         return range(max(0, start - head_bytes) // UNIT_BYTES, max(0, end))
 
     def _span_of(self, units: range) -> Span:
-        start = self.ref.head_bytes + units.start * UNIT_BYTES
+        start = self._head_bytes + units.start * UNIT_BYTES
         return start, min(start + len(units) * UNIT_BYTES, self.ref.size_bytes)
 
     def _missing(self, spans: Sequence[Span]) -> list[range]:
@@ -215,7 +208,7 @@ class BlockFile:
             if self._head is None and backing.may_hold:
                 self._head = self._checked_head(backing.data)
                 if self._head is None:
-                    self._count_damaged([(0, self.ref.head_bytes)])
+                    self._count_damaged([(0, self._head_bytes)])
                 self._settle()
             head = self._head
             if backing.is_final and head is None:
@@ -231,11 +224,11 @@ class BlockFile:
 
     def _checked_head(self, data: memoryview) -> blob.Head | None:
         """The head at the beginning of `data`, or None if it is not what the manifest says."""
-        own = data[: self.ref.head_bytes]
+        own = data[: self._head_bytes]
         if blake2b_128(own) != self.ref.head_digest:
             return None
         head = blob.Head.parse(own, self._key)
-        if (head.size_bytes, head.file_bytes) != (self.ref.head_bytes, self.ref.size_bytes):
+        if (head.size_bytes, head.file_bytes) != (self._head_bytes, self.ref.size_bytes):
             raise CorruptObject(self._key, "head and manifest name different sizes", offset=0)
         return head
 
@@ -287,7 +280,7 @@ class BlockFile:
         """Fetch units, and the head where nobody else does."""
         spans = [self._span_of(run) for run in missing]
         if self._head is None and head_flight is None:
-            spans.append((0, self.ref.head_bytes))
+            spans.append((0, self._head_bytes))
         pieces = self._pieces(coalesce(spans, gap_bytes_max=max(1, gap_bytes)))
         gate = asyncio.Semaphore(_PIECES_AT_ONCE)
         if len(pieces) == 1:
@@ -307,7 +300,7 @@ class BlockFile:
         free_bytes = PIECE_BYTES
         for start, stop in spans:
             while start < stop:
-                end = min(stop, max(start, self.ref.head_bytes) + -(-free_bytes // UNIT_BYTES) * UNIT_BYTES)
+                end = min(stop, max(start, self._head_bytes) + -(-free_bytes // UNIT_BYTES) * UNIT_BYTES)
                 groups[-1].append((start, end))
                 free_bytes -= end - start
                 if free_bytes <= 0:
@@ -358,7 +351,7 @@ class BlockFile:
         """Check what was fetched and keep what is good; the ranges of what is not."""
         backing = self._backing
         assert backing is not None, "opened before anything is fetched"
-        head_bytes = self.ref.head_bytes
+        head_bytes = self._head_bytes
         if self._head is None:
             head = self._checked_head(memoryview(bodies[0]))
             if head is None:

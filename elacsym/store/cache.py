@@ -24,8 +24,8 @@ from elacsym.compute import Compute
 from elacsym.format.keys import job_of_segment_file
 from elacsym.format.manifest import FileRef
 from elacsym.format.reading import GAP_BYTES
-from elacsym.store.base import ObjectStore
-from elacsym.store.blocks import PIECE_BYTES, BlockFile, ObjectMissing
+from elacsym.store.base import ObjectMissing, ObjectStore
+from elacsym.store.blocks import PIECE_BYTES, BlockFile
 from elacsym.store.cache_tiers import CacheFolder, blocks_name, whole_name
 from elacsym.store.mapped import AnonymousMap, Backing
 from elacsym.store.residents import MAPS, Residents, Use
@@ -153,9 +153,11 @@ class ObjectCache:
 
     async def _note_growth(self, file: BlockFile) -> None:
         """Account for what a file holds; unlink what has no room any more."""
-        if not self._keeps(file):
-            file.unlink()
-            return
+        with self._lock:
+            if blocks_name(file.key) not in self._files:
+                file.unlink()  # opened after it was evicted; a successor would use the same place
+            if not self._keeps(file):
+                return
         disk_bytes, memory_bytes = file.held_bytes()
         if memory_bytes:
             self.residents.put(

@@ -76,15 +76,17 @@ class SparseFile:
         self.data = memoryview(self._map).toreadonly()
         stat = os.fstat(fd)
         self._identity = (stat.st_dev, stat.st_ino)
-        self._disk_bytes, self._memory_bytes = _allocated_bytes(stat), 0
+        self._disk_bytes = self._written_bytes = _allocated_bytes(stat)
+        self._memory_bytes = 0
 
     def write(self, start: int, body: memoryview) -> None:
         """See Backing."""
         if not self._memory_bytes:
             try:
                 _write_all(self._fd, start, body)
+                self._written_bytes += len(body)
                 # some file systems tell what they allocated seconds later
-                self._disk_bytes = max(self._disk_bytes + len(body), _allocated_bytes(os.fstat(self._fd)))
+                self._disk_bytes = max(self._written_bytes, _allocated_bytes(os.fstat(self._fd)))
                 return
             except OSError as error:
                 _log.warning("cache file cannot be written", path=str(self._path), error=str(error))

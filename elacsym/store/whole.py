@@ -11,8 +11,7 @@ from typing import Any, NoReturn, TypeVar
 from elacsym.compute import Compute
 from elacsym.errors import CorruptObject, Unavailable
 from elacsym.format.digest import blake2b_128
-from elacsym.store.base import ObjectStore
-from elacsym.store.blocks import ObjectMissing
+from elacsym.store.base import ObjectMissing, ObjectStore
 from elacsym.store.cache_tiers import CacheFolder, whole_name
 from elacsym.store.mapped import StoreFile, anonymous_copy, map_file
 from elacsym.store.residents import MEMORY, Residents, Use

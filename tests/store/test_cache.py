@@ -440,3 +440,37 @@ class TestMapsOfLocalFiles:
         path.write_bytes(path.read_bytes()[:-10])
         with pytest.raises(CorruptObject, match="trailer"):
             await mapped(cache)
+
+
+async def test_readers_under_faults_and_eviction_see_right_bytes_or_an_error(bench):
+    blobs = {f"b{i}": await bench.put(f"b{i}", seed=i) for i in range(6)}
+    bench.faulty.rates = FaultRates(corrupt=0.1, refused=0.1, response_lost=0.1)
+    cache = bench.cache(disk_bytes_max=800_000, memory_bytes_max=100_000, files_open_max=3)
+    rng = random.Random(3)
+    served = 0
+
+    async def reader() -> None:
+        nonlocal served
+        for _ in range(40):
+            key = rng.choice(list(blobs))
+            data, ref = blobs[key]
+            file = cache.residents.get(key) or cache.file(key, ref)
+            starts = [rng.randrange(len(data)) for _ in range(rng.randint(1, 4))]
+            spans = [(start, min(len(data), start + rng.randrange(1, 60_000))) for start in starts]
+            try:
+                await brought(file, *spans, data=data, gap_bytes=rng.choice([0, 20_000]))
+                served += 1
+            except (StoreUnavailable, CorruptObject):
+                continue
+            cache.residents.put(key, file, rng.randrange(50_000))
+            if rng.random() < 0.05:
+                cache.drop(key)
+
+    await asyncio.gather(*(reader() for _ in range(8)))
+    assert served > 100
+    assert held(bench) <= 800_000
+    assert cache._folder.held_bytes == pytest.approx(held(bench), abs=100_000)
+    cache.residents.clear()
+    bench.faulty.rates = FaultRates()
+    for key, (data, ref) in blobs.items():
+        await brought(cache.file(key, ref), (0, len(data)), data=data)
