@@ -137,7 +137,7 @@ class Best:
         self.bar = 0.0
 
     def offer(self, scores: Floats) -> None:
-        """Take note of scores of distinct rows that will not be added."""
+        """Raise the bar to where scores of distinct rows, begun or whole, put it by themselves."""
         place = len(scores) - self.depth
         if place >= 0:
             scores = scores.copy()
@@ -145,7 +145,7 @@ class Best:
             self._raise(float(scores[place]))
 
     def add(self, scores: Floats) -> None:
-        """Take note of scores; every row's is added once."""
+        """Take note of whole scores; a row's is added once."""
         self._scores = np.concatenate([self._scores, scores])
         place = len(self._scores) - self.depth
         if place >= 0:
@@ -204,7 +204,6 @@ class Search:
         self._lists = sorted(lists, key=lambda one: -one.bound)
         bounds = [one.bound for one in self._lists]
         self._after = [sum(bounds[i:]) for i in range(1, len(bounds) + 1)]
-        self._total = sum(bounds)
         self._best = best
         self._mask = None if chosen is None else chosen.mask
         self._rows = None if chosen is None else chosen.rows

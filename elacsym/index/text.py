@@ -177,8 +177,7 @@ class TextIndex:
         if not self.is_whole:
             blocks = {self._block_of(term.encode()) for term in terms} - {-1}
             spans = [self._file.span("dictionary", *self._block(block)) for block in blocks]
-            if self.documents:
-                spans += [self._file.span("lengths"), self._file.span("has_value")]
+            spans += [self._file.span("lengths"), self._file.span("has_value")]
             yield from self._file.want(*sorted(spans), gap_bytes=GAP_BYTES)
 
     def term(self, term: str) -> Term | None:
