@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from elacsym.engine.namespace import Namespace, Services
+from elacsym.engine.namespace import Namespace, NeedsOf, Services
 from elacsym.engine.request import WriteRequest
 from elacsym.engine.schema import extended
 from elacsym.errors import InvalidRequest, NamespaceNotFound
@@ -20,7 +20,6 @@ from elacsym.telemetry import OPEN_NAMESPACES
 from elacsym.types import STRONG, Consistency, DocumentId, Schema, WriteResult
 
 T = TypeVar("T")
-NeedsOf = Callable[[Schema], Needs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +183,11 @@ class Database:
 
     async def _opening(self, name: str, needs: NeedsOf | None) -> Namespace:
         namespace = Namespace(name, self.services)
-        ahead = None if needs is None else asyncio.create_task(namespace.open_ahead(needs))
         try:
-            await namespace.open()
+            await namespace.open(needs)
         except BaseException:
-            if ahead is not None:
-                ahead.cancel()
             await namespace.close()
             raise
-        if ahead is not None:
-            await ahead
         return namespace
 
     async def _with(

@@ -34,6 +34,8 @@ from elacsym.store.drive import drive
 from elacsym.types import Consistency, DocumentId, Schema, Token, WriteResult
 
 T = TypeVar("T")
+NeedsOf = Callable[[Schema], Needs]
+
 _INLINE_IDS = 8
 
 
@@ -90,12 +92,19 @@ class Namespace:
         # jobs of a kind on one namespace exclude each other within a process; everything else is left to the
         # manifest's compare-and-swap, as it is across processes
         self._jobs: dict[str, asyncio.Lock] = {}
+        self._ahead: asyncio.Task[None] | None = None
         self.is_retired = False
         self._users = 0
         self._is_unused = asyncio.Event()
 
-    async def open(self) -> None:
-        """Read manifest and tail. Raises NamespaceNotFound."""
+    async def open(self, needs: NeedsOf | None = None) -> None:
+        """Read manifest and tail. Raises NamespaceNotFound.
+
+        needs: what a query is going to look at; its files are opened as soon as the manifest is known, and
+        the query joins that.
+        """
+        if needs is not None:
+            self._ahead = asyncio.create_task(self._open_ahead(needs), name=f"open ahead {self.name}")
         await self.reader.open()
 
     @contextmanager
@@ -168,12 +177,6 @@ class Namespace:
 
         return await self._read(consistency, since_s, answer)
 
-    async def open_ahead(self, needs_of: Callable[[Schema], Needs]) -> None:
-        """Open what a query needs first while the namespace itself is opened; a failure is the query's to
-        meet."""
-        with contextlib.suppress(Unavailable, CorruptObject):
-            await self.view.open_ahead(needs_of)
-
     async def warm(self) -> None:
         """Bring the files that queries look at into the cache. Raises StoreUnavailable, CorruptObject."""
         with self.used():
@@ -214,6 +217,11 @@ class Namespace:
         snapshot = await self.view.snapshot()
         return await drive(matching_ids(snapshot, filter_), self.services.compute)
 
+    async def _open_ahead(self, needs: NeedsOf) -> None:
+        # a failure is the query's to meet
+        with contextlib.suppress(Unavailable, CorruptObject):
+            await self.view.open_ahead(needs)
+
     def _effort_of(self, query: Query) -> EffortOf:
         tuning, inc = self.services.tuning, self.reader.manifest.inc
         tuning.observe(self.name, inc, query)
@@ -232,6 +240,9 @@ class Namespace:
 
     async def close(self) -> None:
         """Finish or refuse what is queued and let go of everything; a check that runs is cancelled."""
+        if self._ahead is not None:
+            self._ahead.cancel()
+            await asyncio.gather(self._ahead, return_exceptions=True)
         await self.writer.close()
         await self.reader.close()
         self.view.close()

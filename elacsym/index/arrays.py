@@ -31,6 +31,7 @@ Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 
 BLOCK_ROWS = 1_024
+ROWS_GAP_BYTES = 16 * 2**10  # between chosen rows; they are spread, so gaps are mostly waste
 ARRAY_BYTES_MAX = 2**31 - 1  # what the 32-bit offsets of an Arrow string or list array reach
 # files up to this size are read whole with their head: their pieces would be as many units
 EAGER_FILE_BYTES_MAX = 2 * UNIT_BYTES
@@ -172,7 +173,7 @@ class StoredArray:
         if not self.is_at_hand:
             spans = self.spans_of(rows)
             if spans is not None:
-                yield from self.blob.want(*spans)
+                yield from self.blob.want(*spans, gap_bytes=ROWS_GAP_BYTES)
                 return self.gathered(rows)
         array = yield from self.whole()
         return array.take(pa.array(rows))

@@ -31,7 +31,7 @@ def _live(memtable: Memtable) -> dict[int, int]:
     found = {}
     for view in memtable.views():
         for row in np.flatnonzero(view.alive):
-            id_ = view.part.ids().take(np.array([row]))[0]
+            id_ = view.part.id_column.take(np.array([row]))[0]
             assert id_ not in found, "an id is alive once"
             found[id_] = view.part.column("year")[int(row)].as_py()
     return found

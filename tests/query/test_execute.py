@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import DIMENSIONS, SCHEMA, documents_of, schema_of, snapshot_of, views
+from index.sources import driven
+from parts import DIMENSIONS, SCHEMA, ColdPart, documents_of, schema_of, snapshot_of, views
 
 from elacsym.compute import InlineCompute, ThreadCompute
 from elacsym.errors import InvalidRequest
@@ -163,10 +164,10 @@ async def test_hybrid_answers_are_the_same_however_rows_are_spread(documents, te
         top_k=8,
         explain=True,
     )
-    one, many = [
+    one, *others = [
         (await execute(s, query, INLINE)).hits for s in views(schema_with(Metric.COSINE), documents, seed)
     ]
-    assert one == many
+    assert [one] * len(others) == others
     for hit in one:
         contributions = [share.contribution for share in hit.shares]
         total = max(contributions) if fusion.method == "max" else sum(contributions)
@@ -207,28 +208,36 @@ async def test_vectors_come_as_float32_arrays_when_wanted_and_only_where_there_i
         assert hits[2].attributes == {}
 
 
-async def test_only_parts_with_hits_are_asked_for_attributes():
-    snapshot = snapshot_of(SCHEMA, DOCUMENTS[:1], DOCUMENTS[1:2], DOCUMENTS[2:])
-    query = Query(legs=(TextLeg((("title", 1.0),), "cider"),), include_attributes=("year",))
-    assert [h.id for h in (await execute(snapshot, query, INLINE)).hits] == [3]
-    asked = [any("year" in needs.columns for needs in view.part.prepared) for view in snapshot.parts]
-    assert asked == [False, False, True]
+async def test_attributes_are_read_in_the_parts_and_rows_of_hits_only():
+    texts = [{"id": i, "title": "apple", "body": f"{i} " * 9_000} for i in range(1, 41)]
+    snapshot = snapshot_of(SCHEMA, texts[:20], texts[20:], kind=ColdPart)
+    query = Query(order_by=(OrderKey("id"),), top_k=2, include_attributes=("body",), explain=True)
+    result = await execute(snapshot, query, INLINE)
+    assert [h.attributes["body"] for h in result.hits] == [d["body"] for d in texts[:2]]
+    first, second = (view.part.sources["body"] for view in snapshot.parts)
+    assert 2 * 18_000 <= first.brought_bytes < 3 * 18_000
+    assert second.brought_bytes < 18_000
+    assert [r["wanted_bytes"] > 0 for r in result.plan["rounds"]] == [True] * len(result.plan["rounds"])
 
 
-async def test_vectors_of_parts_without_matching_rows_are_not_fetched_when_few_rows_are_expected():
-    snapshot = snapshot_of(SCHEMA, DOCUMENTS[:1], DOCUMENTS[1:2], DOCUMENTS[2:])
-    query = Query(legs=(VectorLeg("vector", np.ones(3, np.float32)),), filter=Compare("id", Op.EQ, 2))
-    assert [h.id for h in (await execute(snapshot, query, INLINE)).hits] == [2]
-    assert [any(needs.vectors for needs in view.part.prepared) for view in snapshot.parts] == [
-        False,
-        True,
-        False,
-    ]
+async def test_the_hits_of_a_cold_leg_and_their_attributes_share_a_round():
+    texts = [{"id": i, "title": "apple", "body": f"{i} " * 9_000, "year": i} for i in range(1, 7)]
+    query = Query(
+        legs=(TextLeg((("title", 1.0),), "apple"),), top_k=2, include_attributes=("body", "year"), explain=True
+    )
+    result = await execute(snapshot_of(SCHEMA, texts, kind=ColdPart), query, INLINE)
+    assert [h.attributes for h in result.hits] == [{"body": d["body"], "year": d["year"]} for d in texts[:2]]
+    # heads; ids and attributes (the postings of this part are in memory)
+    assert len(result.plan["rounds"]) == 2
 
 
 async def test_a_part_without_live_rows_is_never_touched():
     snapshot = snapshot_of(
-        SCHEMA, DOCUMENTS, [], dead=[[], [{"id": 9, "title": "apple", "vector": [0.0, 0.0, 0.0]}]]
+        SCHEMA,
+        DOCUMENTS,
+        [],
+        dead=[[], [{"id": 9, "title": "apple", "vector": [0.0, 0.0, 0.0]}]],
+        kind=ColdPart,
     )
     query = Query(
         legs=(VectorLeg("vector", np.ones(3, np.float32)), TextLeg((("title", 1.0),), "apple")),
@@ -238,7 +247,10 @@ async def test_a_part_without_live_rows_is_never_touched():
     result = await execute(snapshot, query, INLINE)
     assert {h.id for h in result.hits} == {1, 2}
     assert result.aggregations == {"count": 3}
-    assert snapshot.parts[1].part.prepared == []
+    part = snapshot.parts[1].part
+    assert [source.brought for source in (part.id_source, *part.sources.values())] == [[]] * (
+        1 + len(part.sources)
+    )
 
 
 async def test_a_filter_is_evaluated_once_for_a_snapshot_and_remembered_filters_are_bounded():
@@ -272,12 +284,12 @@ async def test_explanations_are_json_and_tell_the_way_through_each_part():
     assert plan["rows"] == {"live": 40, "matched": 22}
     assert plan["filter"] == {"share_estimated": 0.333333, "share_actual": 0.55, "remembered": False}
     assert plan["parts"][1] == {"part": "part1", "rows": 10, "live": 10, "matched": 2}
-    assert plan["legs"][0]["ways"] == ["scan", "gather", "skip"]
+    ways = [(part["part"], part["way"], part["matched"]) for part in plan["legs"][0]["parts"]]
+    assert ways == [("part0", "scan", 20), ("part1", "gather", 2)]
     assert plan["legs"][0]["rows_scored"] == 22
-    assert plan["legs"][1]["ways"] == ["postings", "postings", "skip"]
     assert (plan["legs"][1]["terms"], plan["legs"][1]["postings"]) == (["apple"], 40)
     assert plan["fusion"] == {"method": "rrf", "k": 60.0, "depth": 100, "weights": [1.0, 0.5]}
-    assert set(plan["stages_us"]) == {"prepare", "filter", "search", "fetch"}
+    assert set(plan["stages_us"]) == {"open", "filter", "search", "fetch"}
     assert [share.leg for share in result.hits[0].shares] == ["vector:vector", "text:title"]
 
 
@@ -316,8 +328,8 @@ async def test_an_empty_snapshot_gives_empty_answers():
         )
         assert (await execute(snapshot, query, INLINE)).hits == ()
         assert (await execute(snapshot, Query(order_by=(OrderKey("year"),)), INLINE)).hits == ()
-        assert await documents_by_id(snapshot, [1], INLINE) == [None]
-        assert len(await matching_ids(snapshot, Compare("year", Op.EQ, 1), INLINE)) == 0
+        assert driven(documents_by_id(snapshot, [1])).value == [None]
+        assert len(driven(matching_ids(snapshot, Compare("year", Op.EQ, 1))).value) == 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -325,12 +337,12 @@ async def test_an_empty_snapshot_gives_empty_answers():
 async def test_matching_ids_are_those_of_the_live_documents_that_match(documents, condition, seed):
     expected = sorted(d["id"] for d in documents if HOLDS[condition](d))
     for snapshot in views(SCHEMA, documents, seed):
-        assert sorted((await matching_ids(snapshot, condition, INLINE)).to_arrow().to_pylist()) == expected
+        assert sorted(driven(matching_ids(snapshot, condition)).value.to_arrow().to_pylist()) == expected
 
 
 async def test_matching_ids_refuse_a_filter_that_does_not_fit():
     with pytest.raises(InvalidRequest):
-        await matching_ids(snapshot_of(SCHEMA), Compare("secret", Op.EQ, "x"), INLINE)
+        driven(matching_ids(snapshot_of(SCHEMA), Compare("secret", Op.EQ, "x"))).value
 
 
 @settings(max_examples=60, deadline=None)
@@ -338,7 +350,7 @@ async def test_matching_ids_refuse_a_filter_that_does_not_fit():
 async def test_documents_are_found_by_id_in_the_order_asked_for_and_only_when_alive(documents, ids, seed):
     by_id = {d["id"]: d for d in documents}
     for snapshot in views(SCHEMA, documents, seed):
-        hits = await documents_by_id(snapshot, ids, INLINE, include_vector=True)
+        hits = driven(documents_by_id(snapshot, ids, include_vector=True)).value
         assert [None if h is None else h.id for h in hits] == [i if i in by_id else None for i in ids]
         for hit in hits:
             if hit is not None:
@@ -350,9 +362,9 @@ async def test_documents_are_found_by_id_in_the_order_asked_for_and_only_when_al
 async def test_documents_by_string_id_show_the_attributes_asked_for():
     schema = schema_of(id_type="string", year="int", size="uint")
     snapshot = snapshot_of(schema, [{"id": "a", "year": 1, "size": 2}], [{"id": "é", "year": 3}])
-    hits = await documents_by_id(snapshot, ["é", "b", "a"], INLINE, include_attributes=("year",))
+    hits = driven(documents_by_id(snapshot, ["é", "b", "a"], include_attributes=("year",))).value
     assert [h and (h.id, h.attributes) for h in hits] == [("é", {"year": 3}), None, ("a", {"year": 1})]
     with pytest.raises(InvalidRequest):
-        await documents_by_id(snapshot, ["a"], INLINE, include_attributes=("nothing",))
+        driven(documents_by_id(snapshot, ["a"], include_attributes=("nothing",))).value
     with pytest.raises(InvalidRequest):
-        await documents_by_id(snapshot, [1], INLINE)
+        driven(documents_by_id(snapshot, [1])).value
