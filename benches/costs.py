@@ -11,16 +11,15 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from embedded import opened
 from support import Figure, report
 
 from elacsym.clock import SystemClock, system_random
-from elacsym.compute import ThreadCompute
 from elacsym.engine.database import Database
 from elacsym.engine.fold import fold
-from elacsym.engine.namespace import EngineSettings, Services
 from elacsym.engine.request import Document, WriteRequest
 from elacsym.query.ast import Query, VectorLeg
-from elacsym.store.cache import CachedStore, ObjectCache
+from elacsym.store.base import ObjectStore
 from elacsym.store.open import metered_of, open_store
 from elacsym.types import Attribute, AttributeType, Metric, Schema
 
@@ -29,11 +28,12 @@ COMMITS = QUERIES = 50
 
 async def counted() -> tuple[Counter[str], Counter[str]]:
     """Requests of COMMITS commits, and of QUERIES strong queries over a segment and a tail."""
-    clock, rng, compute = SystemClock(), system_random(), ThreadCompute()
-    store = open_store("memory://", clock=clock, rng=rng)
-    cache = ObjectCache(store, compute=compute)
-    services = Services(CachedStore(store, cache), cache, compute, clock, rng, EngineSettings(), "bench")
-    database = Database(services)
+    store = open_store("memory://", clock=SystemClock(), rng=system_random())
+    async with opened(store) as database:
+        return await _counted(database, store)
+
+
+async def _counted(database: Database, store: ObjectStore) -> tuple[Counter[str], Counter[str]]:
     vector = Attribute(AttributeType.parse("[8]f32"), filterable=False)
     await database.create("bench", Schema(metric=Metric.L2, attributes={"vector": vector}))
     await database.write("bench", _documents(-1))
@@ -48,11 +48,7 @@ async def counted() -> tuple[Counter[str], Counter[str]]:
     meter.reset()
     for _ in range(QUERIES):
         await database.query("bench", query)
-    queries = Counter(meter.counts)
-    await database.close()
-    await store.close()
-    compute.close()
-    return commits, queries
+    return commits, Counter(meter.counts)
 
 
 def _documents(number: int) -> WriteRequest:

@@ -4,8 +4,8 @@
 
 The layouts are: the log's tail only, one segment, twelve segments with deletes, and these merged. Every fifth
 document is first written with another one's text and vector, and further documents are written and deleted.
-A server that does no upkeep answers the queries of `quality.py` over each layout; ids and scores must be the
-same.
+A server that does no upkeep answers the queries of `quality.py` over each layout, looking at every vector;
+ids and scores must be the same.
 """
 
 from __future__ import annotations
@@ -15,22 +15,16 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Literal
 
+from benches.embedded import folder_store, opened
 from benches.quality import ANALYSIS, NAMESPACE, Runs, ask, documents
 from benches.reference import load_scorer
 from benches.support import Figure, report, running_server
 from elacsym.client import Client
-from elacsym.clock import SystemClock, system_random
-from elacsym.compute import ThreadCompute
-from elacsym.engine.database import Database
 from elacsym.engine.fold import fold
-from elacsym.engine.namespace import EngineSettings, Services
 from elacsym.engine.request import Document, WriteRequest
-from elacsym.store.cache import ObjectCache
-from elacsym.store.open import open_store
 from elacsym.types import Attribute, AttributeType, Metric, Schema
 from elacsym.upkeep.compact import compact
 
@@ -67,18 +61,7 @@ def _parts(items: Sequence[Any], count: int) -> Iterator[Sequence[Any]]:
 
 async def build(folder: Path, layout: Layout, requests: Sequence[WriteRequest]) -> None:
     """Write the requests into a store in `folder/data` and arrange them."""
-    async with AsyncExitStack() as stack:
-        store = open_store(str(folder / "data"), clock=SystemClock(), rng=system_random())
-        stack.push_async_callback(store.close)
-        compute = ThreadCompute()
-        stack.callback(compute.close)
-        cache = ObjectCache(store, compute=compute, folder=folder / "cache")
-        stack.push_async_callback(cache.close)
-        settings = EngineSettings()
-        database = Database(
-            Services(store, cache, compute, SystemClock(), system_random(), settings, "builder")
-        )
-        stack.push_async_callback(database.close)
+    async with opened(folder_store(folder / "data")) as database:
         await database.create(NAMESPACE, _SCHEMA)
         namespace = await database.namespace(NAMESPACE)
         for request in requests:
@@ -99,7 +82,7 @@ def answers(folder: Path, layout: Layout, collection: Any) -> Runs:
         expected = (len(collection.docs), SEGMENTS[layout], layout == "tail only")
         if (found["documents"], found["segments"], found["wal_tail"]["slots"] > 0) != expected:
             raise RuntimeError(f"{layout}: {found} where documents, segments, tail should be {expected}")
-        return ask(client, collection)
+        return ask(client, collection, exact=True)
 
 
 def compare(set_name: str, by_layout: dict[Layout, Runs]) -> list[Figure]:

@@ -21,8 +21,10 @@ from crash.workload import MARKER, NAMESPACE, SCHEMA, Writer, journalled, read_o
 
 from elacsym.clock import SystemClock, system_random
 from elacsym.config import Config
+from elacsym.engine.build import InlineBuilder
 from elacsym.engine.database import Database
 from elacsym.engine.namespace import EngineSettings, Services
+from elacsym.engine.tuning import Tuning
 from elacsym.log.settings import LogSettings
 from elacsym.server.app import create_app
 from elacsym.store.cache import ObjectCache
@@ -48,7 +50,17 @@ async def application(store, tmp_path):
         cache = ObjectCache(resolving, compute=compute, folder=tmp_path / "cache")
         settings = EngineSettings(log=log)
         database = Database(
-            Services(resolving, cache, compute, SystemClock(), system_random(), settings, "node-1")
+            Services(
+                resolving,
+                cache,
+                compute,
+                SystemClock(),
+                system_random(),
+                settings,
+                "node-1",
+                InlineBuilder(compute),
+                Tuning(system_random()),
+            )
         )
         yield database
         await database.close()
