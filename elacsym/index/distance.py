@@ -16,6 +16,7 @@ import numpy.typing as npt
 from elacsym.types import Metric
 
 GATHER_BYTES = 2 * 2**20  # what is converted or gathered at a time: about a core's second-level cache
+CANDIDATES_MIN = 256  # so few exact distances cost less than bounds that would spare some
 COSINE_RESOLUTION = 2.0**-48  # above the rounding error of 1 - cos in float64 at the most dimensions allowed
 _ROUND = 2.0**-24  # half a unit in the last place of float32
 _ROUND_WIDE = 2.0**-53  # and of float64
@@ -46,11 +47,12 @@ def exact_distances(matrix: Matrix, norms: Norms, query: Query, metric: Metric) 
     """
     distances = np.empty(len(matrix), np.float32)
     wide = query.astype(np.float64)
+    length = 0.0 if metric is Metric.L2 else _norm(wide)
     step = max(1, GATHER_BYTES // (8 * len(query)))
     with np.errstate(over="ignore"):
         for start in range(0, len(matrix), step):
             part = slice(start, start + step)
-            distances[part] = _rounded(matrix[part], norms[part], wide, metric)
+            distances[part] = _rounded(matrix[part], norms[part], wide, length, metric)
     return distances
 
 
@@ -65,9 +67,10 @@ def norms_of(matrix: Matrix) -> Norms:
     return norms
 
 
-def _rounded(matrix: Matrix, norms: Norms, query: npt.NDArray[np.float64], metric: Metric) -> Distances:
-    """`exact_distances` of a block. query: (d,) float64."""
-    length = 0.0 if metric is Metric.L2 else float(norms_of(query[None, :])[0])
+def _rounded(
+    matrix: Matrix, norms: Norms, query: npt.NDArray[np.float64], length: float, metric: Metric
+) -> Distances:
+    """`exact_distances` of a block. query: (d,) float64; length: its norm, not read for l2."""
     terms = matrix.astype(np.float64)
     if metric is Metric.L2:
         terms -= query
@@ -121,6 +124,19 @@ def _row_sums(terms: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return terms[:, 0] + 0.0  # a copy, without negative zeros
 
 
+def _norm(vector: npt.NDArray[np.float64]) -> float:
+    """`norms_of` of one vector, without the cost of short rows."""
+    terms = vector * vector
+    width = len(terms)
+    while width > 1:
+        half = width // 2
+        summed = terms[:half] + terms[half : 2 * half]
+        if width % 2:
+            summed[0] = (terms[0] + terms[width - 1]) + terms[half]
+        terms, width = summed, half
+    return math.sqrt(terms[0])
+
+
 def scans_all(chosen: Rows | None, count: int) -> bool:
     """Whether `nearest` reads every one of `count` rows rather than the chosen ones alone."""
     return chosen is None or 4 * len(chosen) > count
@@ -137,7 +153,7 @@ def nearest(
     """
     assert query.shape == matrix.shape[1:] and k > 0, (query.shape, matrix.shape, k)
     count = len(matrix) if chosen is None else len(chosen)
-    if count > k:
+    if count > max(k, CANDIDATES_MIN):
         positions = _candidates(matrix, norms, query, k, metric, chosen)
     else:
         positions = np.arange(count) if chosen is None else chosen
@@ -215,7 +231,7 @@ def _bounds(
     dimensions = matrix.shape[1]
     norms = norms if chosen is None else norms[chosen]
     wide = query.astype(np.float64)
-    norm = float(norms_of(wide[None, :])[0])
+    norm = _norm(wide)
     # a power of two that keeps every partial sum below the largest float32
     scale = 2.0 ** (-8 - math.frexp(norm)[1])
     products = _products(matrix, (wide * scale).astype(np.float32), chosen).astype(np.float64) / scale

@@ -41,7 +41,7 @@ from elacsym.index.distance import (
     scans_all,
 )
 from elacsym.index.ivf_arrays import NORM_BYTES, coded, record_array, record_bytes
-from elacsym.index.probe import REACH_NUMBERS, Lists, Reach
+from elacsym.index.probe import RANKS, REACH_NUMBERS, Lists, Reach
 from elacsym.index.space import Points, Space
 from elacsym.index.vector import Candidates, Effort, Mask, VectorColumn, scan_cost_us
 from elacsym.types import Metric
@@ -50,6 +50,8 @@ KIND, VERSION = "vector", 1
 EAGER_CODES_BYTES = 16 * 2**20
 CANDIDATES_GAP_BYTES = 16 * 1024  # between candidates' vectors; they are spread, so gaps are mostly waste
 MASKS_REMEMBERED = 8
+# what proposing takes in any case, for a byte of code, and what the usual number of candidates do
+PROPOSE_US, CODE_BYTE_US, RERANKED, VECTOR_BYTE_US = 80.0, 7.5e-5, 200, 2e-4
 
 
 class _Inside(NamedTuple):
@@ -67,7 +69,7 @@ class VectorIndex:
         self.rows_total, self.dimensions, self.space = rows_total, space.dimensions, space
         self._file = file
         self._records = _records(file, space.dimensions)
-        self._width = self._records.shape[1]
+        self._width = int(self._records.shape[1])
         dtype = np.dtype(file.meta["dtype"])
         self.matrix: Matrix = self._records[
             :, NORM_BYTES : NORM_BYTES + dtype.itemsize * space.dimensions
@@ -205,7 +207,9 @@ class VectorIndex:
 
     def propose_cost_us(self, share: float) -> float:
         """See Vectors."""
-        return 150.0 + 0.005 * share * len(self)
+        looked_at = self._lists.expected(RANKS[0] / share) if share > 0.0 else 0.0
+        code_bytes = looked_at * int(self._code_bytes.shape[1])
+        return PROPOSE_US + code_bytes * CODE_BYTE_US + RERANKED * self._width * VECTOR_BYTE_US
 
     def _searched(
         self, point: Points, lists: Rows, count: int, selection: Selection | None

@@ -17,6 +17,7 @@ rows needed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -32,8 +33,8 @@ SHARE_ALL = 0.8  # as it does where nearly all lists would be looked at
 HELD = 0.99  # share of neighbours whose lists a rule has to reach
 MARGIN = 1.15
 USUAL = 0.9  # share of the index's own rows whose distances count as usual
-_LOG_RANKS = np.log(RANKS)
-REACH_NUMBERS = 2 + 2 * len(RANKS)
+REACH_NUMBERS = 2 + 3 * len(RANKS)
+_LOG_RANKS = [math.log(rank) for rank in RANKS]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -44,29 +45,31 @@ class Reach:
     """How far lists have to be looked at.
 
     spreads: (len(RANKS),) float64, squared distances beyond the nearest centroid's. heights: (len(RANKS),)
-    float64, how far beyond it the row of a rank itself usually is. alpha: of the second rule. far: a distance
-    to the nearest centroid that hardly any of the index's own rows exceed; from further away differences of
-    squares grow with the distance.
+    float64, how far beyond it the row of a rank itself usually is. shares: (len(RANKS),) float64, the share
+    of the lists that spreads make own rows look at. alpha: of the second rule. far: a distance to the nearest
+    centroid that hardly any own row exceeds; from further away differences of squares grow with the distance.
     """
 
     far: float
     alpha: float
     spreads: npt.NDArray[np.float64]
     heights: npt.NDArray[np.float64]
+    shares: npt.NDArray[np.float64]
 
     @classmethod
     def of_array(cls, numbers: npt.NDArray[np.float64]) -> Self:
         """The inverse of `array`."""
-        return cls(float(numbers[0]), float(numbers[1]), *np.split(numbers[2:], 2))
+        return cls(float(numbers[0]), float(numbers[1]), *np.split(numbers[2:], 3))
 
     def array(self) -> npt.NDArray[np.float64]:
         """(REACH_NUMBERS,) float64."""
-        return np.array([self.far, self.alpha, *self.spreads, *self.heights])
+        return np.array([self.far, self.alpha, *self.spreads, *self.heights, *self.shares])
 
     @classmethod
     def unlimited(cls) -> Self:
         """Looks at all lists."""
-        return cls.of_array(np.full(REACH_NUMBERS, np.inf))
+        infinite, ones = np.full(len(RANKS), np.inf), np.ones(len(RANKS))
+        return cls(np.inf, np.inf, infinite, infinite, ones)
 
     @classmethod
     def fitted(cls, squares: Floats, radii: Floats, neighbours: Ints, estimates: Floats) -> Self:
@@ -86,7 +89,13 @@ class Reach:
         used = is_there[:, :k] & (lever > 0) & np.isfinite(reaching)
         alpha = MARGIN * float(np.quantile(reaching[used] / lever[used], HELD)) if used.any() else np.inf
         far = 2.0 * float(np.sqrt(max(0.0, np.quantile(nearest, USUAL))))
-        return cls(far, alpha, np.maximum.accumulate(np.array(spreads)), np.array(heights))
+        spreads = np.maximum.accumulate(np.array(spreads)).tolist()
+        shares = [float((squares - nearest <= spread).mean()) for spread in spreads]
+        return cls(far, alpha, np.array(spreads), np.array(heights), np.array(shares))
+
+    def share(self, rank: float) -> float:
+        """About the share of the lists that the `rank` nearest rows take."""
+        return min(1.0, _at(rank, self.shares))
 
     def height(self, rank: float) -> float:
         """How far beyond the nearest centroid the row of a rank usually is, in squared distances."""
@@ -100,10 +109,15 @@ class Reach:
 
 def _at(rank: float, values: npt.NDArray[np.float64]) -> float:
     """The value for a rank between and beyond RANKS, linear in the logarithm of the rank."""
-    value = float(np.interp(np.log(max(rank, 1.0)), _LOG_RANKS, values))
-    if rank > RANKS[-1]:
-        value += (values[-1] - values[-2]) * float(np.log10(rank / RANKS[-1]))
-    return value
+    if rank <= RANKS[0]:
+        return float(values[0])
+    log, i = math.log(rank), 1
+    while i < len(RANKS) - 1 and rank > RANKS[i]:
+        i += 1
+    low, high = float(values[i - 1]), float(values[i])
+    if low == high:  # both may be infinite
+        return low
+    return low + (high - low) * (log - _LOG_RANKS[i - 1]) / (_LOG_RANKS[i] - _LOG_RANKS[i - 1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +144,10 @@ class Lists:
         self._rows = int(sizes.sum())
         self._centroids, self._radii, self._reach = centroids, radii, reach
         self._squares = np.vecdot(centroids, centroids)
+
+    def expected(self, rank: float) -> float:
+        """About how many rows are looked at for the `rank` nearest."""
+        return self._rows * self._reach.share(rank)
 
     def chosen(
         self, point: Points, wanted: int, effort: Effort, counts: Ints | None = None, matches: int = 0
@@ -171,9 +189,12 @@ class Lists:
         found = int(np.count_nonzero(squares <= limit))
         if found > SHARE_ALL * len(squares):
             return np.arange(len(squares))
-        order = np.argsort(squares)
-        enough = int(np.searchsorted(np.cumsum(counts[order]), wanted)) + 1
-        return order[: max(found, enough, effort.lists_min)]
+        order = squares.argsort()
+        chosen: Ints = order[: max(found, effort.lists_min)]
+        if counts[chosen].sum() < wanted:
+            enough = int(counts[order].cumsum().searchsorted(wanted)) + 1
+            chosen = order[:enough]
+        return chosen
 
 
 def squared_distances(centroids: Points, squares: Floats, points: Points) -> Floats:

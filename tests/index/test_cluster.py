@@ -36,3 +36,24 @@ def test_few_rows_keep_their_order():
 def test_equal_and_zero_vectors_are_ordered_too():
     order = cluster(np.zeros((ROWS_MIN, 3), np.float32), Metric.L2).order
     assert sorted(order.tolist()) == list(range(ROWS_MIN))
+
+
+@pytest.mark.parametrize("metric", Metric)
+def test_lists_tile_the_rows_and_rows_are_near_their_centroid(metric):
+    matrix, _ = blobs(3_000, 1.0)
+    found = cluster(matrix, metric)
+    lists = len(found.centroids)
+    assert found.offsets[0] == 0 and found.offsets[-1] == 3_000 and (np.diff(found.offsets) > 0).all()
+    assert lists == len(found.offsets) - 1 > 1
+    points = found.space.points(matrix)
+    squares = ((points[:, None, :] - found.centroids[None]) ** 2).sum(-1)
+    own = squares[found.order, np.repeat(np.arange(lists), np.diff(found.offsets))]
+    assert np.allclose(own, squares[found.order].min(1), rtol=1e-3, atol=1e-5)
+
+
+def test_rows_in_the_order_of_their_clustering_need_no_second_one():
+    matrix, _ = blobs(2_000, 1.0)
+    found = cluster(matrix, Metric.COSINE)
+    again = found.applied()
+    assert np.array_equal(again.order, np.arange(2_000))
+    assert again.offsets is found.offsets and again.centroids is found.centroids

@@ -186,3 +186,37 @@ def test_a_merge_moves_vectors_to_their_new_rows(seed):
     assert dict(zip(merged.rows.tolist(), merged.matrix.tolist(), strict=True)) == expected
     assert merged.rows.tolist() == sorted(expected)
     assert np.array_equal(merged.norms, VectorColumn.of(merged.matrix, merged.rows, 60).norms)
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(["f2", "i1"]), metrics, st.integers(0, 2**32), st.integers(1, 9))
+def test_narrow_types_are_searched_by_the_values_that_are_stored(dtype, metric, seed, k):
+    rng = np.random.default_rng(seed)
+    matrix = (rng.standard_normal((600, 5)) * rng.choice([1, 20])).astype(dtype)
+    query = rng.standard_normal(5).astype(np.float32)
+    narrow = VectorColumn.of(matrix, None, 600)
+    wide = VectorColumn.of(matrix.astype(np.float32), None, 600)
+    assert narrow.matrix.dtype == matrix.dtype
+    for mask in (None, rng.random(600) < 0.7, rng.random(600) < 0.1):
+        one, other = top_k(narrow, query, k, metric, mask), top_k(wide, query, k, metric, mask)
+        assert np.array_equal(one[0], other[0]) and np.array_equal(one[1], other[1])
+
+
+@settings(max_examples=100)
+@given(hnp.arrays(np.float32, st.integers(1, 70), elements=wild))
+def test_the_norm_of_one_vector_is_that_of_a_row(query):
+    wide = query.astype(np.float64)
+    assert distance._norm(wide) == distance.norms_of(query[None, :])[0]
+
+
+@settings(max_examples=150)
+@given(searches(), metrics)
+def test_sums_of_any_order_decide_only_where_the_definition_agrees(search, metric):
+    matrix, query = search
+    norms = distance.norms_of(matrix)
+    wide = query.astype(np.float64)
+    terms = matrix.astype(np.float64)
+    sums = distance._row_sums((terms - wide) ** 2 if metric is Metric.L2 else terms * wide)
+    with np.errstate(over="ignore"):
+        defined = distance._of_sums(sums, norms, distance._norm(wide), metric).astype(np.float32)
+    assert np.array_equal(exact_distances(matrix, norms, query, metric), defined)
