@@ -7,7 +7,7 @@ avgdl their mean, q its count in the query:
     idf = ln(1 + (N - df + 0.5) / (df + 0.5))
 
 Over several fields it is the sum of weight · BM25. Candidates are found by MaxScore (Turtle and Flood 1995:
-Query evaluation: strategies and optimizations), whole arrays at a time; then `exact` adds their shares in the
+Query evaluation: strategies and optimizations) with whole arrays, list by list; then `exact` adds their shares in the
 one order that makes equal documents equal to the last bit, whatever part they are in.
 """
 
@@ -31,6 +31,8 @@ Rows = npt.NDArray[np.intp]
 
 # norms are looked up by length where the longest text has at most so many tokens
 _LENGTHS_TABLED_MAX = 2**14
+# of more terms all postings are added up: every list costs a look into every other, and bounds exclude little
+_TERMS_MAX = 24
 # lists longer than this are first looked at where the term is frequent, to learn what the answer takes
 _LONG = 4_096
 # a filter that leaves up to 1/_SELECTIVE of the rows is a list of them, too; a term's list that is _FEW times
@@ -212,6 +214,30 @@ class Search:
 
     def candidates(self) -> Rows:
         """(m,) rows, ascending: all that can be among the best, some that cannot, each once."""
+        if len(self._lists) > _TERMS_MAX:
+            self._collect_all()
+        else:
+            self._collect_by_bounds()
+        rows = [work.rows[work.scores >= self._best.bar] for work in self._found]
+        return np.sort(np.concatenate([np.empty(0, np.intp), *rows]))
+
+    def _collect_all(self) -> None:
+        """Add up all shares of all rows."""
+        scores = np.zeros(self._lists[0].postings.rows_total)
+        for one in self._lists:
+            listed, frequencies = one.postings.listed()
+            rows = listed.astype(np.intp)
+            scores[rows] += one.shares(frequencies, one.field.norms(rows))
+        if self._mask is not None:
+            scores *= self._mask
+        rows = (scores > 0).nonzero()[0]
+        self.scored += len(rows)
+        work = _Work(rows, scores.take(rows))
+        self._best.add(work.scores)
+        self._found.append(work)
+
+    def _collect_by_bounds(self) -> None:
+        """MaxScore: the lists from the highest bound down, until what is left cannot reach the bar."""
         for i, one in enumerate(self._lists):
             if one.bound + self._after[i] < self._best.bar:
                 break
@@ -223,8 +249,6 @@ class Search:
             least = max(1, one.least_frequency(self._best.bar - self._after[i]))
             if below is None or least < below:
                 self._collect(i, least, below)
-        rows = [work.rows[work.scores >= self._best.bar] for work in self._found]
-        return np.sort(np.concatenate([np.empty(0, np.intp), *rows]))
 
     def _seed_frequency(self, i: int) -> int | None:
         """A frequency that few rows have, but more than the answer has; None if there is none above 1."""

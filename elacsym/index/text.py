@@ -35,7 +35,7 @@ from elacsym.index.text_build import (
 from elacsym.types import FullText
 
 # blocks and postings are small beside what is between them: joining them as vectors are would multiply bytes
-GAP_BYTES = 32 * 1024
+GAP_BYTES = 16 * 1024
 # one more needle in a binary search costs as much as laying out this many postings by row
 _NEEDLE_COST = 16
 _U32 = struct.Struct("<I").unpack_from
@@ -160,6 +160,7 @@ class TextIndex:
     @classmethod
     def merge(cls, indexes: Sequence[TextIndex], row_maps: Sequence[Ints], rows_total: int) -> Self:
         """One index of several that are wholly at hand: see `text_build.merged`."""
+        assert all(index.is_whole for index in indexes)
         return cls.of(text_build.merged(indexes, row_maps, rows_total), rows_total)
 
     def encode(self) -> bytes:

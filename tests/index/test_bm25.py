@@ -80,6 +80,7 @@ QUERIES = [
     {0: 1, 1: 1, 2: 1},
     {0: 3, 1: 1},
     {20: 1, 33: 1, 38: 1},
+    dict.fromkeys(range(0, 40, 5), 1),
     dict.fromkeys(range(40), 1),
 ]
 
