@@ -7,8 +7,8 @@ avgdl their mean, q its count in the query:
     idf = ln(1 + (N - df + 0.5) / (df + 0.5))
 
 Over several fields it is the sum of weight · BM25. Candidates are found by MaxScore (Turtle and Flood 1995:
-Query evaluation: strategies and optimizations) with whole arrays, list by list; then `exact` adds their shares in the
-one order that makes equal documents equal to the last bit, whatever part they are in.
+Query evaluation: strategies and optimizations) with whole arrays, list by list; then `exact` adds their
+shares in the one order that makes equal documents equal to the last bit, whatever part they are in.
 """
 
 from __future__ import annotations

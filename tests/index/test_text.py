@@ -59,7 +59,7 @@ def random_texts(rows: int, *, seed: int = 0, vocabulary: int = 400, length: int
     return [" ".join(f"w{word}" for word in text) for text in drawn.tolist()]
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(texts | lists)
 def test_an_index_holds_the_tokens_of_the_texts(values):
     index = TextIndex.build(string_array(values), FullText())
@@ -84,7 +84,7 @@ def test_terms_of_many_blocks_are_found_and_neighbours_of_terms_are_not():
     assert not any(postings_of(index, term[:-1]) or postings_of(index, term + "0") for term in terms)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.sets(st.text(min_size=1, max_size=5), min_size=1, max_size=40), st.text(max_size=2))
 def test_terms_of_any_characters_keep_the_order_of_utf_8_and_are_found_by_prefix(terms, prefix):
     index = TextIndex.build(pa.array([list(terms)]), TOKENS)
@@ -178,7 +178,7 @@ def test_an_index_without_rows_or_values_has_no_postings():
     assert TextIndex.build(pa.array([], pa.string()), FullText()).rows_total == 0
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(texts | lists, st.data())
 def test_a_merge_is_what_building_from_the_texts_gives(values, data):
     cut = data.draw(st.integers(0, len(values)))

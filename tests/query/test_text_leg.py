@@ -122,7 +122,7 @@ def answer(ranking) -> list[tuple[int, float]]:
     return list(zip(ranking.ids, ranking.scores.tolist(), strict=True))
 
 
-@settings(max_examples=120)
+@settings(max_examples=120, deadline=None)
 @given(rows, legs, scorings, scorings, st.integers(1, 8), st.data())
 def test_the_answer_is_that_of_the_formula_for_any_parts_deletions_and_filters(
     documents, leg, title, body, depth, data
