@@ -177,6 +177,8 @@ class TextIndex:
 
     def want(self, terms: Iterable[str]) -> Steps[None]:
         """Have at hand what `term` takes for these, and the lengths. One round where they are cold."""
+        # the cache may have completed the file since it was opened
+        self.is_whole = self.is_whole or self._file.source.has(0, self._file.source.size_bytes)
         if not self.is_whole:
             blocks = {self._block_of(term.encode()) for term in terms} - {-1}
             spans = [self._file.span("dictionary", *self._block(block)) for block in blocks]

@@ -225,7 +225,10 @@ def test_a_cold_term_takes_a_round_for_its_block_and_one_for_its_postings():
     for term in terms:
         assert postings_of(cold, term) == postings_of(warm, term)
     assert not driven(cold.bring(entries)).rounds and not driven(cold.want(terms)).rounds
-    assert source.brought_bytes < len(data) / 3
+    assert source.brought_bytes < len(data) / 3 and not cold.is_whole
+    source.fill([(0, len(data))])
+    assert not driven(cold.want(["w9"])).rounds and cold.is_whole
+    assert postings_of(cold, "w9") == postings_of(warm, "w9")
 
 
 def test_a_small_index_comes_with_its_head():
