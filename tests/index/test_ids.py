@@ -107,6 +107,18 @@ def test_strings_of_equal_hash_are_told_apart(monkeypatch, many):
         assert rows_of(ids, wanted.select(np.array([3]))) == [many - 4]
 
 
+def test_strings_of_equal_hash_are_found_across_the_blocks_of_a_cold_index(monkeypatch):
+    monkeypatch.setattr(
+        ids_module, "_hashes", lambda array: np.array([int(n) // 6 for n in array.to_pylist()], np.uint64)
+    )
+    monkeypatch.setattr(ids_module, "BLOCK_KEYS", 4)
+    monkeypatch.setattr(arrays_module, "BLOCK_ROWS", 4)
+    monkeypatch.setattr(arrays_module, "EAGER_FILE_BYTES_MAX", 0)
+    column = IdColumn.of("string", [str(n) for n in range(400)])
+    for row in range(180, 200):
+        assert rows_of(cold(column)[0], column.select(np.array([row]))) == [row]
+
+
 @given(st.lists(st.integers(0, 5), max_size=20), st.sampled_from(["uint", "string"]))
 def test_in_memory_an_id_that_is_there_several_times_is_found_in_its_last_row(stored, id_type):
     def column(values):

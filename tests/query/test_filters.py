@@ -162,6 +162,8 @@ def found_with(kind, values, op, operand):
         ("int", [7, None, -7], Op.LT, 2**63, [0, 2]),
         ("int", [7, None], Op.IN, [], []),
         ("[]int", [[7], None, []], Op.CONTAINS, 2**70, []),
+        ("[]int", [[7], None, []], Op.EQ, [2**70], []),
+        ("[]string", [["a", "b"], ["a"], ["c", "a"]], Op.CONTAINS, "a", [0, 1, 2]),
         ("[]int", [[7], [7, 2**53 + 1], [2**53 + 1, 7]], Op.EQ, [7, 2**53 + 1], [1]),
         ("[]float", [[0.0, 0.0], [0.0], [-0.0, 0.0]], Op.EQ, [0, -0.0], [0, 2]),
         ("int", [2**53, 2**53 + 1], Op.EQ, 2**53 + 1, [1]),
@@ -260,6 +262,9 @@ def test_an_estimate_of_scalars_is_exact_and_leaves_the_rows_alone(large):
         (Or((Compare("year", Op.EQ, 5), Compare("category", Op.EQ, "name 777"))), 104),
         (Compare("id", Op.IN, (1, 2, 3)), 3),
         (Compare("id", Op.GT, 3), None),
+        (Or((Compare("id", Op.GT, 3), Compare("year", Op.EQ, 5))), None),
+        (And((Compare("id", Op.GT, 3), Compare("year", Op.EQ, 5))), 101),
+        (Not(And((Compare("id", Op.GT, 3), Compare("year", Op.GTE, 0)))), 100_000),
     ]:
         assert driven(estimate(condition, LARGE_SCHEMA, part)).value == expected
     assert all(source.brought_bytes < 60_000 for source in part.sources.values())
