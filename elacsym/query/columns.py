@@ -67,12 +67,6 @@ def values_in(part: Part, name: str) -> Steps[Values]:
     return (yield from part.attribute(name))
 
 
-def selected(part: Part, name: str, rows: Ints) -> Steps[Any]:
-    """The values of some rows, in the order given (a pyarrow.Array)."""
-    values = yield from values_in(part, name)
-    return (yield from values.select(rows))
-
-
 def matched(part: Part, name: str, mask: Bools) -> Steps[Any]:
     """The values of the rows where mask, (rows,) bool, is set (a pyarrow.Array)."""
     values = yield from values_in(part, name)
