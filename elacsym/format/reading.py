@@ -17,6 +17,9 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
@@ -56,6 +59,11 @@ class Source(Protocol):
         """Whether the bytes [start, stop) are at hand and were checked."""
         ...
 
+    def has_records(self, starts: npt.NDArray[np.int64], size_bytes: int) -> bool:
+        """Whether records of one size, at many places, are all at hand. False is no promise that one is not,
+        only that `has` has to be asked."""
+        ...
+
     async def bring(self, spans: Sequence[Span], gap_bytes: int) -> None:
         """Fetch and check these ranges; those less than gap_bytes apart as one. For drivers of steps only."""
         ...
@@ -82,6 +90,10 @@ def ensure(source: Source, *spans: Span, gap_bytes: int = GAP_BYTES) -> Steps[No
 
 def together(computations: Sequence[Steps[T]]) -> Steps[list[T]]:
     """Run all in lockstep: what they want next is one round. Their results, in order."""
+    if not computations:
+        return []
+    if len(computations) == 1:
+        return [(yield from computations[0])]
     results: dict[int, T] = {}
     running = dict(enumerate(computations))
     while running:
@@ -99,7 +111,7 @@ def together(computations: Sequence[Steps[T]]) -> Steps[list[T]]:
 
 def both(first: Steps[A], second: Steps[B]) -> Steps[tuple[A, B]]:
     """`together` for two computations of different types."""
-    computations: Sequence[Steps[Any]] = (first, second)
+    computations: tuple[Steps[Any], Steps[Any]] = (first, second)
     a, b = yield from together(computations)
     return a, b
 
@@ -149,6 +161,10 @@ class MemorySource:
         return self._data
 
     def has(self, start: int, stop: int) -> bool:  # noqa: ARG002 - everything is at hand
+        """See Source."""
+        return True
+
+    def has_records(self, starts: npt.NDArray[np.int64], size_bytes: int) -> bool:  # noqa: ARG002
         """See Source."""
         return True
 

@@ -71,7 +71,9 @@ class IdColumn:
 
     def to_list(self) -> list[DocumentId]:
         """The ids as Python values."""
-        return cast("list[DocumentId]", self._array.to_pylist())
+        # through numpy, which makes Python values in one call
+        values = self._uints().tolist() if self.id_type == "uint" else self._array.to_pylist()
+        return cast("list[DocumentId]", values)
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> list[DocumentId]:
         """The ids of these rows, as Python values."""

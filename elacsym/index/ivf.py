@@ -70,6 +70,7 @@ class VectorIndex:
         self._file = file
         self._records = _records(file, space.dimensions)
         self._width = int(self._records.shape[1])
+        self._start = file.sections["records"].offset
         dtype = np.dtype(file.meta["dtype"])
         self.matrix: Matrix = self._records[
             :, NORM_BYTES : NORM_BYTES + dtype.itemsize * space.dimensions
@@ -244,13 +245,13 @@ class VectorIndex:
 
     def _want(self, positions: Rows, gap_rows: int = 0) -> Steps[None]:
         """Have the records at these positions at hand; runs of them are one span, as are gaps of gap_rows."""
-        if self._file.source.has(*self._file.span("records")) or not len(positions):
+        start = self._start
+        if not len(positions) or self._file.source.has_records(start + positions * self._width, self._width):
             return
         places = np.unique(positions)
         ends = np.flatnonzero(np.diff(places) > gap_rows + 1)
         first = places[np.concatenate(([0], ends + 1))]
         last = places[np.concatenate((ends, [len(places) - 1]))]
-        start = self._file.span("records")[0]
         spans = zip(
             (start + first * self._width).tolist(), (start + (last + 1) * self._width).tolist(), strict=True
         )

@@ -7,7 +7,7 @@ filter and legs look at in them; ids and attributes of the hits.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from elacsym.query.ast import Filter, LegShare, Query, QueryResult, TextLeg
 from elacsym.query.columns import Bools, Ints
 from elacsym.query.fusion import RankedLeg, fuse
 from elacsym.query.hits import Found, read, shown, values_of
-from elacsym.query.matching import Matches, matching, narrowed, recalled
+from elacsym.query.matching import Matches, estimated_rows, matching, narrowed, recalled
 from elacsym.query.order import after, decode_cursor, encode_cursor, first_rows
 from elacsym.query.plan import (
     INLINE_US_MAX,
@@ -34,6 +34,7 @@ from elacsym.query.plan import (
     leg_name,
     needs_of,
     opening,
+    shape_of,
 )
 from elacsym.query.ranking import Beside, Ranking
 from elacsym.query.searchable import Part, SearchSnapshot
@@ -42,6 +43,8 @@ from elacsym.query.validate import check, check_filter
 from elacsym.query.vector_leg import nearest
 from elacsym.store.drive import Rounds, drive
 from elacsym.telemetry import QUERIES, measured_reads
+
+SHAPES_REMEMBERED = 64
 
 # how hard to look for the nearest neighbours by a vector attribute
 EffortOf = Callable[[str], Effort]
@@ -95,7 +98,7 @@ async def execute(
 
 
 def _answer(snapshot: SearchSnapshot, query: Query, effort_of: EffortOf, trace: _Trace) -> Steps[QueryResult]:
-    yield from opening(_live_parts(snapshot), needs_of(query, snapshot.schema))
+    yield from _opened(snapshot, query)
     trace.end("open")
     known = recalled(snapshot, query.filter)
     matches = known or (yield from matching(snapshot, query.filter))
@@ -120,8 +123,29 @@ def _answer(snapshot: SearchSnapshot, query: Query, effort_of: EffortOf, trace: 
     trace.end("fetch")
     plan = None
     if query.explain:
-        plan = explain(query, snapshot, matches, rankings, is_filter_known=known is not None)
+        estimated = 0 if query.filter is None else (yield from estimated_rows(snapshot, query.filter))
+        plan = explain(
+            query,
+            snapshot,
+            matches,
+            rankings,
+            is_filter_known=known is not None,
+            rows_estimated=estimated,
+        )
     return QueryResult(tuple(hits), aggregations, groups, plan, snapshot.staleness_ms)
+
+
+def _opened(snapshot: SearchSnapshot, query: Query) -> Steps[None]:
+    """Have what the query opens at hand in one round; done once for queries of a shape, because what was
+    evicted since costs no more than a round of its own."""
+    shapes: dict[Hashable, None] = snapshot.memo.setdefault("opened", {})
+    shape = shape_of(query)
+    if shape in shapes:
+        return
+    yield from opening(_live_parts(snapshot), needs_of(query, snapshot.schema))
+    if len(shapes) >= SHAPES_REMEMBERED:
+        shapes.clear()
+    shapes[shape] = None
 
 
 def _rankings(

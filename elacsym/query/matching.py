@@ -9,11 +9,10 @@ from typing import TypeVar
 import numpy as np
 
 from elacsym.format.reading import Steps, together
-from elacsym.query.ast import And, Compare, Filter, Not, Op, Or
+from elacsym.query.ast import Filter
 from elacsym.query.columns import Bools
-from elacsym.query.filters import matches
+from elacsym.query.filters import estimate, matches
 from elacsym.query.searchable import PartView, SearchSnapshot
-from elacsym.types import ID
 
 T = TypeVar("T")
 
@@ -100,36 +99,11 @@ def narrowed(snapshot: SearchSnapshot, among: Matches, condition: Filter) -> Ste
     return Matches(tuple(masks), tuple(int(np.count_nonzero(mask)) for mask in masks))
 
 
-_SHARES = {Op.EQ: 0.1, Op.CONTAINS: 0.1, Op.GT: 1 / 3, Op.GTE: 1 / 3, Op.LT: 1 / 3, Op.LTE: 1 / 3}
-
-
-def estimated_share(condition: Filter | None, rows: int) -> float:
-    """The share of `rows` rows that a filter is expected to leave, 0…1, without looking at any.
-
-    Constants of Selinger et al. 1979 (equality 1/10, ranges 1/3), conditions taken as independent; equality
-    of ids is exact. It only decides what is fetched ahead, never a result.
-    """
-    match condition:
-        case None:
-            return 1.0
-        case Compare(field=name, op=op, value=value):
-            if op in (Op.NE, Op.NOT_IN):
-                positive = Op.EQ if op is Op.NE else Op.IN
-                return 1.0 - estimated_share(Compare(name, positive, value), rows)
-            if op in (Op.IN, Op.CONTAINS_ANY):
-                return min(1.0, len(value) * estimated_share(Compare(name, Op.EQ, None), rows))
-            if name == ID and op is Op.EQ:
-                return 1.0 / max(1, rows)
-            return _SHARES[op]
-        case Not(condition=inner):
-            return 1.0 - estimated_share(inner, rows)
-        case And(conditions=inner_all):
-            share = 1.0
-            for inner in inner_all:
-                share *= estimated_share(inner, rows)
-            return share
-        case Or(conditions=inner_any):
-            missed = 1.0
-            for inner in inner_any:
-                missed *= 1.0 - estimated_share(inner, rows)
-            return 1.0 - missed
+def estimated_rows(snapshot: SearchSnapshot, condition: Filter) -> Steps[int]:
+    """At most how many rows of the snapshot a checked filter matches, deleted ones included, as far as
+    indexes tell without reading rows."""
+    parts = [view.part for view in snapshot.parts if view.alive.any()]
+    found = yield from together([estimate(condition, snapshot.schema, part) for part in parts])
+    return sum(
+        part.rows if rows is None else min(rows, part.rows) for part, rows in zip(parts, found, strict=True)
+    )

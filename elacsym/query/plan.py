@@ -7,7 +7,7 @@ counts alone: which files to open at once, and whether the work is worth a hop t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from elacsym.query.ast import Leg, Query, TextLeg, VectorLeg
 from elacsym.query.columns import stored
 from elacsym.query.filters import columns_of
 from elacsym.query.hits import shown
-from elacsym.query.matching import Matches, estimated_share, live_rows
+from elacsym.query.matching import Matches, live_rows
 from elacsym.query.ranking import Ranking
 from elacsym.query.searchable import Part, SearchSnapshot
 from elacsym.types import Metric, Schema
@@ -77,6 +77,18 @@ def is_ascending(leg: Leg, metric: Metric | None) -> bool:
     return isinstance(leg, VectorLeg) and metric is not Metric.DOT
 
 
+def shape_of(query: Query) -> Hashable:
+    """What `needs_of` depends on: queries of one shape open the same."""
+    return (
+        tuple(leg.attribute if isinstance(leg, VectorLeg) else leg.fields for leg in query.legs),
+        query.filter,
+        query.order_by,
+        query.aggregate,
+        query.include_attributes,
+        query.include_vector,
+    )
+
+
 def needs_of(query: Query, schema: Schema) -> Needs:
     """What a query opens in every part with live rows. Names that the schema lacks are left out."""
     columns = {key.attribute for key in query.order_by} | columns_of(query.filter)
@@ -133,8 +145,12 @@ def explain(
     rankings: Sequence[Ranking],
     *,
     is_filter_known: bool,
+    rows_estimated: int,
 ) -> dict[str, Any]:
-    """The plan and its figures as JSON values. Shares are of live rows; times are microseconds."""
+    """The plan and its figures as JSON values; times are microseconds.
+
+    rows_estimated: at most how many rows the filter matches, before any was looked at.
+    """
     live = live_rows(snapshot)
     result: dict[str, Any] = {
         "kind": kind_of(query),
@@ -145,15 +161,15 @@ def explain(
             for view, alive, matched in zip(snapshot.parts, live.counts, matches.counts, strict=True)
         ],
         "legs": [
-            {"leg": leg_name(leg), "candidates": len(ranking.ids), **ranking.figures}
+            {"leg": leg_name(leg), "candidates": len(ranking.ids), **ranking.figures()}
             for leg, ranking in zip(query.legs, rankings, strict=True)
         ],
         "cost_estimated_us": round(cost_us(query, snapshot)),
     }
     if query.filter is not None:
         result["filter"] = {
-            "share_estimated": round(estimated_share(query.filter, live.total), 6),
-            "share_actual": round(matches.total / max(1, live.total), 6),
+            "rows_estimated": rows_estimated,
+            "rows_actual": matches.total,
             "remembered": is_filter_known,
         }
     if len(query.legs) > 1:

@@ -8,7 +8,7 @@ how rows are spread.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,19 +25,20 @@ Floats = npt.NDArray[np.float32]
 PartRows = tuple[int, Floats, Ints]
 # what else to bring for rows that may be in the answer, in the round that brings their ids
 Beside = Callable[[int, Ints], Steps[Any]]
+Figures = Callable[[], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """A leg's candidates, best first: scores (n,) float32, and for each its id, part number and row there.
 
-    figures: what happened, for `explain`, JSON-ready.
+    figures: gives what happened, JSON-ready, if somebody asks for an explanation.
     """
 
     scores: Floats
     ids: tuple[DocumentId, ...]
     places: tuple[tuple[int, int], ...]
-    figures: Mapping[str, Any] = field(default_factory=dict)
+    figures: Figures
 
 
 def cut(scores: Floats, rows: Ints, depth: int, *, ascending: bool) -> tuple[Floats, Ints]:
@@ -55,29 +56,39 @@ def ranked(
     depth: int,
     *,
     ascending: bool,
-    figures: Mapping[str, Any],
+    figures: Figures,
     beside: Beside | None = None,
 ) -> Steps[Ranking]:
     """The best `depth` of what the parts found, ties by id."""
-    scores = np.concatenate([np.empty(0, np.float32), *(s for _, s, _ in found)])
-    scores, flat = cut(scores, np.arange(len(scores), dtype=np.int64), depth, ascending=ascending)
-    chosen: list[tuple[int, Ints]] = []
-    start = 0
-    for number, part_scores, rows in found:
-        inside = flat[(flat >= start) & (flat < start + len(part_scores))] - start
-        if len(inside):
-            chosen.append((number, rows[inside]))
-        start += len(part_scores)
-    fetching: list[Steps[Any]] = [_ids(snapshot, number, rows) for number, rows in chosen]
+    chosen = _cut_over_parts(found, depth, ascending=ascending)
+    scores = np.concatenate([np.empty(0, np.float32), *(s for _, s, _ in chosen)])
+    fetching: list[Steps[Any]] = [_ids(snapshot, number, rows) for number, _, rows in chosen]
     if beside is not None:
-        fetching += [beside(number, rows) for number, rows in chosen]
+        fetching += [beside(number, rows) for number, _, rows in chosen]
     fetched = yield from together(fetching)
-    places = [(number, row) for number, rows in chosen for row in rows.tolist()]
+    places = [(number, row) for number, _, rows in chosen for row in rows.tolist()]
     ids = [document for part_ids in fetched[: len(chosen)] for document in part_ids]
     keys = (scores if ascending else -scores).tolist()
     # ids differ, so the third element only travels along
     order = [index for _, _, index in sorted(zip(keys, ids, range(len(ids)), strict=True))[:depth]]
     return Ranking(scores[order], tuple(ids[i] for i in order), tuple(places[i] for i in order), figures)
+
+
+def _cut_over_parts(found: Sequence[PartRows], depth: int, *, ascending: bool) -> Sequence[PartRows]:
+    """What of each part is among the best `depth` of all, or ties with the last of them."""
+    if len(found) == 1:
+        number, scores, rows = found[0]
+        return [(number, *cut(scores, rows, depth, ascending=ascending))]
+    if sum(len(scores) for _, scores, _ in found) <= depth:
+        return found
+    keys = np.concatenate([scores if ascending else -scores for _, scores, _ in found])
+    limit = np.partition(keys, depth - 1)[depth - 1]
+    keeps = [scores <= limit if ascending else -scores <= limit for _, scores, _ in found]
+    return [
+        (number, scores[keep], rows[keep])
+        for (number, scores, rows), keep in zip(found, keeps, strict=True)
+        if keep.any()
+    ]
 
 
 def _ids(snapshot: SearchSnapshot, number: int, rows: Ints) -> Steps[list[DocumentId]]:

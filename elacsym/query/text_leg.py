@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,12 +90,15 @@ def relevant(
         rows = search.candidates()
         scored += search.scored
         found += _by_part(snapshot, run, rows, exact(lists, rows).astype(np.float32))
-    figures = {
-        "index": "postings",
-        "terms": sorted({term for one in fields for term in one.known}),
-        "postings": sum(known.live for one in fields for known in one.known.values()),
-        "rows_scored": scored,
-    }
+
+    def figures() -> dict[str, Any]:
+        return {
+            "index": "postings",
+            "terms": sorted({term for one in fields for term in one.known}),
+            "postings": sum(known.live for one in fields for known in one.known.values()),
+            "rows_scored": scored,
+        }
+
     return (yield from ranked(snapshot, found, depth, ascending=False, figures=figures, beside=beside))
 
 

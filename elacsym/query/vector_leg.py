@@ -8,7 +8,7 @@ all parts by estimated distance, and only these are re-ranked. Distances that le
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -63,13 +63,12 @@ def nearest(
         if len(vectors)
     ]
     reranked = RERANKED_MIN + RERANKED_PER_ROW * depth
+    wanted = Effort(k=depth) if effort is None else replace(effort, k=depth)
     exact = [search for search in searches if search.way != "codes"]
     coded = [search for search in searches if search.way == "codes"]
     scanned, proposed = yield from both(
         together([s.vectors.scan(leg.vector, depth, metric, s.mask) for s in exact]),
-        together(
-            [s.vectors.propose(leg.vector, reranked, metric, s.mask, effort or Effort()) for s in coded]
-        ),
+        together([s.vectors.propose(leg.vector, reranked, metric, s.mask, wanted) for s in coded]),
     )
     found: list[PartRows] = [(s.number, d, rows) for s, (d, rows) in zip(exact, scanned, strict=True)]
     chosen = _cut(proposed, reranked)
@@ -86,7 +85,7 @@ def nearest(
             found,
             depth,
             ascending=metric is not Metric.DOT,
-            figures=_figures(snapshot, searches, proposed, chosen),
+            figures=lambda: _figures(snapshot, searches, proposed, chosen),
             beside=beside,
         )
     )
@@ -95,12 +94,12 @@ def nearest(
 def _planned(number: int, vectors: Vectors, matches: Matches, effort: Effort | None) -> _Search:
     count, mask = matches.counts[number], matches.masks[number]
     rows = len(mask)
-    gathers = count <= rows * _GATHER_SHARE_MAX
-    way: Way = "gather" if gathers else "scan"
+    way: Way = "gather" if count <= rows * _GATHER_SHARE_MAX else "scan"
+    # an index has codes where searching all of it by them is cheaper
     if (
         effort is not None
         and vectors.has_codes
-        and vectors.propose_cost_us(count / rows) < vectors.scan_cost_us(count)
+        and (count == rows or vectors.propose_cost_us(count / rows) < vectors.scan_cost_us(count))
     ):
         way = "codes"
     return _Search(number, vectors, mask if count < rows else None, count, way)

@@ -61,8 +61,8 @@ PLAN_SCHEMAS: Json = {
                 )
             ),
             "filter": object_of(
-                {"share_estimated": NUMBER, "share_actual": NUMBER, "remembered": BOOLEAN},
-                ["share_estimated", "share_actual", "remembered"],
+                {"rows_estimated": COUNT, "rows_actual": COUNT, "remembered": BOOLEAN},
+                ["rows_estimated", "rows_actual", "remembered"],
             ),
             "legs": array(ref("PlanLeg")),
             "fusion": _open(

@@ -119,6 +119,18 @@ class BlockFile:
         end = -(-(stop - self._head_bytes) // UNIT_BYTES)
         return self._verified.find(0, max(0, first), max(0, end)) < 0
 
+    def has_records(self, starts: npt.NDArray[np.int64], size_bytes: int) -> bool:
+        """See Source."""
+        if self._is_whole:
+            return True
+        if self._head is None or size_bytes > UNIT_BYTES:
+            return False
+        inside = starts - self._head_bytes
+        verified = np.frombuffer(self._verified, np.uint8)
+        return bool(
+            verified[inside // UNIT_BYTES].all() and verified[(inside + size_bytes - 1) // UNIT_BYTES].all()
+        )
+
     async def bring(self, spans: Sequence[Span], gap_bytes: int) -> None:
         """See Source. The head, and the eager part with it, come along with the first ranges.
 

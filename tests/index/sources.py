@@ -39,6 +39,9 @@ class HoleySource:
         assert 0 <= start <= stop <= self.size_bytes, (start, stop, self.size_bytes)
         return bool(self._here[start:stop].all())
 
+    def has_records(self, starts, size_bytes: int) -> bool:
+        return all(self.has(start, start + size_bytes) for start in starts.tolist())
+
     def fill(self, spans: Sequence[Span]) -> None:
         """What `bring` does, for drivers that do not await."""
         self.brought.append(list(spans))

@@ -16,7 +16,6 @@ from elacsym.index import arrays as arrays_module
 from elacsym.index import attribute as attribute_module
 from elacsym.query.ast import And, Compare, Not, Op, Or
 from elacsym.query.filters import columns_of, estimate, matches
-from elacsym.query.matching import estimated_share
 from elacsym.query.validate import check_filter
 
 INTS = [-(2**63) - 1, -(2**63), -1, 0, 1, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64]
@@ -136,12 +135,6 @@ def test_a_checked_filter_is_hashable_and_checking_it_again_changes_nothing(cond
     checked = check_filter(condition, SCHEMA)
     assert check_filter(checked, SCHEMA) == checked
     assert hash(check_filter(condition, SCHEMA)) == hash(checked)
-
-
-@settings(max_examples=100, deadline=None)
-@given(FILTERS, st.integers(0, 1000))
-def test_an_estimated_share_is_a_share(condition, rows):
-    assert 0.0 <= estimated_share(check_filter(condition, SCHEMA), rows) <= 1.0
 
 
 def found_with(kind, values, op, operand):

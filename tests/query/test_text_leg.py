@@ -223,7 +223,7 @@ def test_a_leg_tells_the_terms_that_live_rows_have_and_what_it_took():
     alive = np.array([True, True, False])
     snapshot = snapshot_of(schema, {"title": ["cat dog", "cat", "dodo"]}, alive)
     leg = TextLeg((("title", 1.0),), "dog cat dodo absent")
-    figures = resident(relevant(snapshot, leg, live_rows(snapshot), 5)).figures
+    figures = resident(relevant(snapshot, leg, live_rows(snapshot), 5)).figures()
     assert figures["terms"] == ["cat", "dog"]
     assert figures["postings"] == 3
     assert figures["rows_scored"] == 3

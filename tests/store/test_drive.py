@@ -22,6 +22,9 @@ class SlowSource:
     def has(self, start, stop):
         return self._there.issuperset(range(start, stop))
 
+    def has_records(self, starts, size_bytes):
+        return all(self.has(start, start + size_bytes) for start in starts.tolist())
+
     async def bring(self, spans, gap_bytes):
         await asyncio.sleep(0)
         if self._error is not None:
