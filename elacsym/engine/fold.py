@@ -51,19 +51,27 @@ async def fold(namespace: Namespace) -> bool:
     then, the tail stays where it is.
     """
     async with namespace.job("fold"):
-        await namespace.view.snapshot()
-        capture = _captured(namespace)
-        if capture is None:
+        if not await _fold(namespace):
             return False
-        job = new_job(namespace, capture.slots[-1].seq)
-        await announce(namespace, Intent(job, "fold", (), capture.manifest.epoch, namespace.services.node_id))
-        try:
-            segments = await _written_segment(namespace, job, capture)
-            await _commit(namespace, job, capture, segments)
-        except BaseException:
-            await withdraw(namespace, job)
-            raise
-        return True
+    # Arrow would keep what the rows of the tail took, and several times as much where writes pour in
+    await namespace.services.compute.run(pa.default_memory_pool().release_unused)
+    return True
+
+
+async def _fold(namespace: Namespace) -> bool:
+    await namespace.view.snapshot()
+    capture = _captured(namespace)
+    if capture is None:
+        return False
+    job = new_job(namespace, capture.slots[-1].seq)
+    await announce(namespace, Intent(job, "fold", (), capture.manifest.epoch, namespace.services.node_id))
+    try:
+        segments = await _written_segment(namespace, job, capture)
+        await _commit(namespace, job, capture, segments)
+    except BaseException:
+        await withdraw(namespace, job)
+        raise
+    return True
 
 
 def _captured(namespace: Namespace) -> _Capture | None:
