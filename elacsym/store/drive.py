@@ -50,9 +50,15 @@ async def drive(
 
     Raises what the steps raise, and ObjectMissing, CorruptObject, Unavailable from bringing bytes.
     """
+    is_in_pool = False
     try:
         while True:
-            wants = _advanced(steps) if inline else await compute.run(_advanced, steps)
+            if inline:
+                wants = _advanced(steps)
+            else:
+                is_in_pool = True
+                wants = await compute.run(_advanced, steps)
+                is_in_pool = False
             if isinstance(wants, _Finished):
                 return wants.value  # type: ignore[return-value]
             began_ns = time.perf_counter_ns()
@@ -61,7 +67,9 @@ async def drive(
                 wanted = sum(stop - start for w in wants for start, stop in w.spans)
                 rounds.rounds.append(Round(wanted, (time.perf_counter_ns() - began_ns) // 1000))
     finally:
-        steps.close()
+        # where the caller gives up meanwhile, a thread still runs the steps; they end with its reference
+        if not is_in_pool:
+            steps.close()
 
 
 async def bring(wants: Sequence[Want]) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 
 import pytest
 
@@ -86,3 +87,27 @@ async def test_an_error_between_rounds_reaches_the_caller():
 
     with pytest.raises(ValueError, match="no"):
         await drive(steps(), InlineCompute())
+
+
+async def test_a_caller_gives_up_while_a_thread_computes():
+    # closing a generator that runs raises ValueError, which took the place of the cancellation: a request
+    # that ran out of time was answered as an internal error
+    begun, goes_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def steps():
+        try:
+            begun.set()
+            assert goes_on.wait(10)
+            yield (Want(SlowSource(), ((0, 1),)),)
+        finally:
+            ended.set()
+
+    compute = ThreadCompute(2)
+    task = asyncio.create_task(drive(steps(), compute))
+    assert await asyncio.to_thread(begun.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    goes_on.set()
+    assert await asyncio.to_thread(ended.wait, 10)
+    compute.close()
