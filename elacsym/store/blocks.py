@@ -168,6 +168,13 @@ class BlockFile:
         end = -(-(min(stop, self.ref.size_bytes) - head_bytes) // UNIT_BYTES)
         return range(max(0, start - head_bytes) // UNIT_BYTES, max(0, end))
 
+    def _units_within(self, extent: Span) -> range:
+        """The units that are in an extent from their first byte to their last."""
+        start, stop = (place - self._head_bytes for place in extent)
+        is_last = extent[1] == self.ref.size_bytes
+        first = -(-start // UNIT_BYTES)
+        return range(first, max(first, -(-stop // UNIT_BYTES) if is_last else stop // UNIT_BYTES))
+
     def _span_of(self, units: range) -> Span:
         start = self._head_bytes + units.start * UNIT_BYTES
         return start, min(start + len(units) * UNIT_BYTES, self.ref.size_bytes)
@@ -218,9 +225,11 @@ class BlockFile:
                 self._backing = self._open()
             backing = self._backing
             if self._head is None and backing.may_hold:
-                self._head = self._checked_head(backing.data)
-                if self._head is None:
-                    self._count_damaged([(0, self._head_bytes)])
+                own = (0, self._head_bytes)
+                if backing.extents(*own) == [own]:
+                    self._head = self._checked_head(backing.data)
+                    if self._head is None:
+                        self._count_damaged([own])
                 self._settle()
             head = self._head
             if backing.is_final and head is None:
@@ -247,24 +256,26 @@ class BlockFile:
     def _checked_on_disk(
         self, backing: Backing, head: blob.Head, run: range, extents: list[Span]
     ) -> list[range]:
-        """The units of a run that have to be fetched; what is elsewhere than in `extents` was never
-        written."""
+        """The units of a run that have to be fetched; those that are not wholly in `extents` are not looked
+        at."""
         good = np.zeros(len(run), np.bool_)
-        for units in self._joined_units(extents):
+        damaged: list[Span] = []
+        for units in map(self._units_within, extents):
             crcs = blob.unit_crcs(backing.data[slice(*self._span_of(units))])
-            good[units.start - run.start : units.stop - run.start] = (
-                crcs == head.crcs[units.start : units.stop]
-            )
+            is_good = crcs == head.crcs[units.start : units.stop]
+            good[units.start - run.start : units.stop - run.start] = is_good
+            bad = (np.flatnonzero(~is_good) + units.start).tolist()
+            damaged += [self._span_of(range(unit, unit + 1)) for unit in bad]
         self._mark(run, good)
         CACHE_REQUESTS.labels("disk", "hit").inc(int(good.sum()))
-        bad = list(runs_of_zeros(good.tobytes(), range(len(run)), run.start))
-        if bad and backing.is_final:
-            raise CorruptObject(self._key, "checksum mismatch", offset=self._span_of(bad[0])[0])
-        self._count_damaged(self._span_of(range(unit, unit + 1)) for part in bad for unit in part)
-        return bad
+        if damaged and backing.is_final:
+            raise CorruptObject(self._key, "checksum mismatch", offset=damaged[0][0])
+        self._count_damaged(damaged)
+        return list(runs_of_zeros(good.tobytes(), range(len(run)), run.start))
 
     def _count_damaged(self, spans: Iterable[Span]) -> None:
-        """Count those of these ranges, which are not what they should be, that are no holes either."""
+        """Count those of these ranges, which are not what they should be, that are no holes either: some file
+        systems cannot tell."""
         count = sum(bool(np.frombuffer(self.data[start:stop], np.uint8).any()) for start, stop in spans)
         if count:
             CACHE_REQUESTS.labels("disk", "corrupt").inc(count)

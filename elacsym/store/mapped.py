@@ -1,12 +1,13 @@
 """Memory maps that the cache serves bytes from: a sparse file, anonymous memory, a folder store's own file.
 
 A map has the object's full size from the start and keeps its address; bytes are added behind it. No access
-can fail: files are never cut, and what does not fit on the disk goes to memory.
+can fail: files are never cut, holes are not looked at, and what does not fit on the disk goes to memory.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import mmap
 import os
@@ -22,6 +23,17 @@ _log = get_logger(__name__)
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system
 # address space that is never written must not count as memory that is promised
 _NORESERVE = 0x4000 if sys.platform == "linux" else 0
+_MAP_FIXED = 0x10
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+)
 
 
 class Backing(Protocol):
@@ -62,6 +74,9 @@ class SparseFile:
 
     The map is private to the process, and shows what is written to the file but in pages that were written to
     in the map itself. That happens where the disk is full: from then on everything goes to memory.
+
+    Looking at a hole is an access to the disk, too: a full tmpfs kills whoever does it. It is for readers to
+    keep to what was written, and for `write` to put memory in the place of holes.
     """
 
     is_final = False
@@ -90,6 +105,7 @@ class SparseFile:
                 return
             except OSError as error:
                 _log.warning("cache file cannot be written", path=str(self._path), error=str(error))
+                self._fill_holes()
         # also what would fit again: half of a unit may be in a page that is memory
         self._map[start : start + len(body)] = body
         self._memory_bytes += len(body)
@@ -109,6 +125,22 @@ class SparseFile:
     def held_bytes(self) -> tuple[int, int]:
         """See Backing."""
         return self._disk_bytes, self._memory_bytes
+
+    def _fill_holes(self) -> None:
+        """Map anonymous memory in the place of the pages that the file does not have. Raises OSError."""
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        size_bytes = len(self._map)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE | _MAP_FIXED
+        hole = 0
+        for start, stop in [*self.extents(0, size_bytes), (_page_end(size_bytes), 0)]:
+            first, end = _page_end(hole), start - start % mmap.PAGESIZE
+            if first < end:
+                prot = mmap.PROT_READ | mmap.PROT_WRITE
+                if _libc.mmap(address + first, end - first, prot, flags, -1, 0) != address + first:
+                    code = ctypes.get_errno()
+                    raise OSError(code, os.strerror(code), str(self._path))
+            hole = stop
+        _avoid_huge_pages(self._map)
 
     def seal(self) -> None:
         """See Backing."""
@@ -130,9 +162,7 @@ class AnonymousMap:
     def __init__(self, size_bytes: int) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
         self._map = mmap.mmap(-1, size_bytes, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-        if hasattr(mmap, "MADV_NOHUGEPAGE"):  # else 8 KiB here and there cost 2 MiB each
-            with contextlib.suppress(OSError):
-                self._map.madvise(mmap.MADV_NOHUGEPAGE)
+        _avoid_huge_pages(self._map)
         self.data = memoryview(self._map).toreadonly()
         self._memory_bytes = 0
 
@@ -200,6 +230,17 @@ def _mapped(fd: int, size_bytes: int, flags: int, prot: int) -> mmap.mmap:
     if sys.version_info >= (3, 13):  # without a descriptor kept open for every map
         return mmap.mmap(fd, size_bytes, flags=flags, prot=prot, trackfd=False)
     return mmap.mmap(fd, size_bytes, flags=flags, prot=prot)
+
+
+def _avoid_huge_pages(region: mmap.mmap) -> None:
+    """Else 8 KiB here and there cost 2 MiB each."""
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with contextlib.suppress(OSError):
+            region.madvise(mmap.MADV_NOHUGEPAGE)
+
+
+def _page_end(offset: int) -> int:
+    return -(-offset // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
 def _opened(path: Path, size_bytes: int) -> tuple[int, bool]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import mmap
 import os
 import random
 from pathlib import Path
@@ -358,6 +359,25 @@ async def test_an_earlier_process_left_its_units_and_they_are_checked_not_fetche
     assert bench.asked == [unit_span(4), unit_span(6)]
 
 
+async def test_a_unit_of_which_only_a_part_was_written_is_no_damage_and_fetched_again(bench):
+    await brought(bench.cache().file(KEY, REF), WHOLE)
+    [path] = bench.files()
+    start, stop = unit_span(5)
+    page = start + -start % mmap.PAGESIZE
+    assert start < page < stop
+    data = path.read_bytes()
+    path.unlink()
+    with path.open("wb") as file:
+        file.write(data[:page])
+        file.seek(stop)
+        file.write(data[stop:])
+    bench.asked.clear()
+    corrupt = lookups("disk", "corrupt")
+    await brought(bench.cache().file(KEY, REF), WHOLE)
+    assert bench.asked == [unit_span(5)]
+    assert lookups("disk", "corrupt") == corrupt
+
+
 async def test_holes_are_no_damage(bench):
     await brought(bench.cache().file(KEY, REF), unit_span(5))
     corrupt = lookups("disk", "corrupt")
@@ -398,6 +418,26 @@ async def test_a_full_disk_means_serving_from_memory_and_neighbours_stay_right(b
     await brought(file, WHOLE)
     assert file.held_bytes()[1] >= 5 * UNIT_BYTES
     assert metric("elacsym_cache_bytes", tier="maps") >= 5 * UNIT_BYTES
+
+
+async def test_no_page_that_the_file_lacks_is_mapped_from_a_full_disk(bench, monkeypatch):
+    """A full tmpfs kills whoever as much as looks at such a page."""
+    data, ref = await bench.put("large", units=400)
+    file = bench.cache().file("large", ref)
+    await brought(file, unit_span(300, ref), data=data)
+    [path] = bench.files()
+    assert mapped_bytes(path) >= len(data)
+    with monkeypatch.context() as patched:
+        patched.setattr(mapped.os, "pwrite", no_space)
+        await brought(file, unit_span(100, ref), unit_span(301, ref), data=data)
+    # the head, and unit 300
+    assert mapped_bytes(path) <= path.stat().st_blocks * 512 <= len(data) / 10
+    await brought(file, (0, len(data)), data=data)
+
+
+def mapped_bytes(path: Path) -> int:
+    spans = [row.split()[0] for row in Path("/proc/self/maps").read_text().splitlines() if str(path) in row]
+    return sum(int(stop, 16) - int(start, 16) for start, stop in (span.split("-") for span in spans))
 
 
 def no_space(*args):
