@@ -251,7 +251,7 @@ class Config:
         _size(2**20, 2**31),
         "log bytes of a namespace that may wait for folding; beyond, writes get 429",
     )
-    fold_bytes: int = _setting(64 * 2**20, _size(1, 2**31), "log bytes that start a fold into a segment")
+    fold_bytes: int = _setting(16 * 2**20, _size(1, 2**31), "log bytes that start a fold into a segment")
     fold_slots: int = _setting(4_096, _integer(1, 2**20), "log entries that start a fold")
     fold_age_s: float = _setting(
         30.0, _seconds(0, 86_400), "age of the oldest unfolded write that starts a fold"

@@ -68,6 +68,11 @@ STEP_DOWNS = Counter(
 BACK_PRESSURE = Counter(
     "elacsym_back_pressure", "Writes refused with 429, by reason", ["reason"], registry=REGISTRY
 )
+WRITES_PACED = Counter(
+    "elacsym_writes_paced_seconds",
+    "Seconds that writes waited so that folding keeps up",
+    registry=REGISTRY,
+)
 UNINDEXED_BYTES = Gauge(
     "elacsym_unindexed_bytes", "Log bytes not yet folded, all open namespaces", registry=REGISTRY
 )

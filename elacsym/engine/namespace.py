@@ -13,6 +13,7 @@ from typing import TypeVar
 from elacsym.clock import Clock
 from elacsym.compute import Compute
 from elacsym.engine.build import Builder
+from elacsym.engine.pace import Pace
 from elacsym.engine.prepare import Preparer, item_of
 from elacsym.engine.request import WriteRequest
 from elacsym.engine.tuning import Tuning
@@ -31,6 +32,7 @@ from elacsym.query.searchable import SearchSnapshot
 from elacsym.store.base import ObjectStore
 from elacsym.store.cache import ObjectCache, ObjectMissing
 from elacsym.store.drive import drive
+from elacsym.telemetry import WRITES_PACED
 from elacsym.types import Consistency, DocumentId, Schema, Token, WriteResult
 
 T = TypeVar("T")
@@ -47,7 +49,7 @@ class EngineSettings:
     """
 
     log: LogSettings = field(default_factory=LogSettings)
-    fold_bytes: int = 64 * 2**20
+    fold_bytes: int = 16 * 2**20
     fold_slots: int = 4_096
     fold_age_s: float = 30.0
     gc_grace_s: float = 900.0
@@ -88,6 +90,7 @@ class Namespace:
         self.writer = LogWriter(
             self.reader, services.store, preparer, *shared, node_id=services.node_id, compute=services.compute
         )
+        self._pace = Pace(services.settings.fold_bytes)
         self.used_s = services.clock.monotonic_s()
         # jobs of a kind on one namespace exclude each other within a process; everything else is left to the
         # manifest's compare-and-swap, as it is across processes
@@ -150,6 +153,7 @@ class Namespace:
         self, request: WriteRequest, key: str | None, deadline_s: float | None
     ) -> WriteResult:
         item = await item_of(request, self.view.schema, key, self.services.compute)
+        await self._paced(item.size_bytes, deadline_s)
         committed = await self.writer.write(item, deadline_s=deadline_s)
         return WriteResult(committed.count, Token(committed.inc, committed.seq))
 
@@ -216,6 +220,17 @@ class Namespace:
     async def _matching_ids(self, filter_: Filter) -> IdColumn:
         snapshot = await self.view.snapshot()
         return await drive(matching_ids(snapshot, filter_), self.services.compute)
+
+    async def _paced(self, size_bytes: int, deadline_s: float | None) -> None:
+        """Let folding keep up with writes, within half of the time that a write has."""
+        clock = self.services.clock
+        now_s = clock.monotonic_s()
+        delay_s = self._pace.delay_s(now_s, size_bytes, self.reader.unfolded_bytes)
+        if deadline_s is not None:
+            delay_s = min(delay_s, max(0.0, deadline_s - now_s) / 2)
+        if delay_s > 0.0:
+            WRITES_PACED.inc(delay_s)
+            await asyncio.sleep(delay_s)
 
     async def _open_ahead(self, needs: NeedsOf) -> None:
         # a failure is the query's to meet
