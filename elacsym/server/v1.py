@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from elacsym.engine.request import WriteRequest
 from elacsym.errors import DocumentNotFound, InvalidRequest, NotOwner
 from elacsym.format.keys import is_valid_name
-from elacsym.query.ast import Hit, Query, QueryResult, VectorLeg
+from elacsym.query.ast import Hit, Query, QueryResult
 from elacsym.server import codec, decode, decode_query, large_body, schema_json
 from elacsym.server.exchange import Answer, DecodeLarge, Exchange, json_answer
 from elacsym.server.shapes import Fields
@@ -19,8 +19,11 @@ from elacsym.types import VECTOR, Consistency, DocumentId
 
 _PAGE_SIZE_MAX = 1_000
 _IDS_MAX = 10_000
-# beyond this many values, rendering an answer is longer than a hop to the pool
+# beyond this many values, rendering an answer is longer than a hop to the pool; a row is some values in any
+# case, and so many characters of a text are as much work as a number
 _INLINE_VALUES_MAX = 4_096
+_ROW_VALUES = 8
+_TEXT_CHARACTERS = 32
 # fields that the engine calls otherwise in its refusals
 _FIELDS = {"schema.attributes.vector": "schema.vector_dim", "min_seq": "consistency.min_seq"}
 
@@ -52,8 +55,7 @@ async def query(exchange: Exchange) -> Answer:
         wanted = await exchange.decoded(decode_query.query)
         with _fields_of_this_api():
             result = await exchange.service.database.query(name, wanted)
-        values = len(result.hits) * (8 + (_dimensions(wanted) if wanted.include_vector else 0))
-        if values <= _INLINE_VALUES_MAX:
+        if _is_small(result.hits):
             return Answer(_query_body(result, wanted, exchange.elapsed_ms))
         body = await exchange.service.compute.run(_query_body, result, wanted, exchange.elapsed_ms)
         return Answer(body)
@@ -130,7 +132,10 @@ async def document(exchange: Exchange) -> Answer:
             # the namespace's ids are of the other type
             continue
         if hit is not None:
-            return Answer(codec.dumps(_document(hit)))
+            document = _document(hit)
+            if _is_small([hit]):
+                return Answer(codec.dumps(document))
+            return Answer(await exchange.service.compute.run(codec.dumps, document))
     raise DocumentNotFound(f"namespace '{name}' has no document of id {text!r}")
 
 
@@ -177,8 +182,20 @@ def _fields_of_this_api() -> Iterator[None]:
         raise type(error)(_FIELDS[error.field], error.reason) from error
 
 
-def _dimensions(wanted: Query) -> int:
-    return next((leg.vector.size for leg in wanted.legs if isinstance(leg, VectorLeg)), 512)
+def _is_small(hits: Sequence[Hit]) -> bool:
+    """Whether rendering these rows is shorter than a hop to the pool."""
+    values = _ROW_VALUES * len(hits)
+    for hit in hits:
+        if values > _INLINE_VALUES_MAX:
+            return False
+        for value in hit.attributes.values():
+            if type(value) is str:
+                values += len(value) // _TEXT_CHARACTERS
+            elif type(value) is np.ndarray:
+                values += value.size
+            elif type(value) is list:
+                values += sum(1 + len(v) // _TEXT_CHARACTERS if type(v) is str else 1 for v in value)
+    return values <= _INLINE_VALUES_MAX
 
 
 def _query_body(result: QueryResult, wanted: Query, took_ms: float) -> bytes:

@@ -2,9 +2,12 @@
 
 import base64
 import gzip
+import threading
 
 import numpy as np
 import pytest
+
+from elacsym.server import codec
 
 NS = "/v1/namespaces/docs"
 
@@ -278,3 +281,28 @@ async def test_a_big_upsert_of_base64_vectors_is_stored_exactly(client):
     got = await client.post(f"{NS}/documents/get", json={"ids": [0, 517, 999], "include_vector": True})
     for row in got.json()["documents"]:
         np.testing.assert_array_equal(np.array(row["vector"], np.float32), vectors[row["id"]])
+
+
+@pytest.mark.parametrize(
+    ("shown", "is_large"),
+    [({"include_attributes": ["id"]}, False), ({"include_attributes": ["other"]}, True), ({}, True)],
+)
+async def test_what_takes_long_to_render_is_rendered_off_the_event_loop(client, monkeypatch, shown, is_large):
+    # the estimate once counted rows alone, unless vectors were asked for by `include_vector`
+    attributes = {"other": {"type": "[4096]f32"}, "text": {"type": "string", "indexed": False}}
+    await client.put(NS, json={"schema": {"vector_dim": 1, "vector_metric": "l2", "attributes": attributes}})
+    documents = [
+        {"id": i, "vector": [i], "attributes": {"other": [0.5] * 4096, "text": "t" * 100_000}}
+        for i in range(2)
+    ]
+    assert (await client.post(f"{NS}/upsert", json={"documents": documents})).status_code == 200
+    rendered, dumps = [], codec.dumps
+
+    def noted(value):
+        rendered.append(threading.current_thread())
+        return dumps(value)
+
+    monkeypatch.setattr(codec, "dumps", noted)
+    assert len((await query(client, vector=[0], **shown))["results"]) == 2
+    (thread,) = rendered
+    assert (thread is not threading.main_thread()) == is_large
