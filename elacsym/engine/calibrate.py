@@ -142,7 +142,7 @@ class Calibrator:
                 compared = await compare(self._database, namespace.name, query, snapshot.schema.metric)
                 CALIBRATION_RECALL.observe(compared.recall)
                 sample.queries += 1
-                sample.wanted += len(compared.exact)
+                sample.wanted += compared.exact
                 sample.right += compared.right
         return self._adjusted(namespace.name, inc, attribute, sample, len(vectors))
 

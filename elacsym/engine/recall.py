@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -30,6 +30,8 @@ from elacsym.types import STRONG, VECTOR, Consistency, Metric, Schema
 
 NUM_MAX = 1_000
 TOP_K_MAX = 1_000
+# rows of ground truth, which are held with their attributes until the last query is compared
+TRUTH_ROWS_MAX = 10_000
 
 # the snapshot that the first look made current is good enough for the queries after it
 _AT_HAND = Consistency("eventual")
@@ -51,7 +53,7 @@ class RecallRequest:
     """What is to be measured: `num` queries of `top_k` rows each by a vector attribute.
 
     attribute: None is `vector`, or else the first vector attribute. source: `recent` takes stored vectors
-    only where too few queries were asked lately.
+    only where too few queries were asked lately. include_ground_truth: for TRUTH_ROWS_MAX rows at most.
     """
 
     attribute: str | None = None
@@ -64,18 +66,19 @@ class RecallRequest:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One query both ways: the true neighbours, how many rows an ordinary query gave and how many of these
-    are right."""
+    """One query both ways: how many true neighbours there are, how many rows an ordinary query gave and how
+    many of these are right. truth: the true neighbours, where they are wanted."""
 
     vector: Vector
-    exact: tuple[Hit, ...]
+    exact: int
     found: int
     right: int
+    truth: tuple[Hit, ...]
 
     @property
     def recall(self) -> float:
         """The share of the true neighbours that was found; 1 where there are none."""
-        return self.right / len(self.exact) if self.exact else 1.0
+        return self.right / self.exact if self.exact else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ class Recall:
     @property
     def average_exact(self) -> float:
         """How many rows an exact query gives on average."""
-        return sum(len(c.exact) for c in self.compared) / max(1, len(self.compared))
+        return sum(c.exact for c in self.compared) / max(1, len(self.compared))
 
 
 def count_right(found: Sequence[Hit], exact: Sequence[Hit], *, ascending: bool) -> int:
@@ -124,7 +127,7 @@ async def compare(queries: Queries, name: str, query: Query, metric: Metric | No
         exact = (await queries.query(name, _variant(query, exact=True))).hits
         found = (await queries.query(name, _variant(query, exact=False))).hits
     right = count_right(found, exact, ascending=metric is not Metric.DOT)
-    return Compared(leg.vector, exact, len(found), right)
+    return Compared(leg.vector, len(exact), len(found), right, exact)
 
 
 def _variant(query: Query, *, exact: bool) -> Query:
@@ -166,17 +169,12 @@ async def measure(database: Database, name: str, request: RecallRequest) -> Reca
             asked = usable(services.tuning.recent(snapshot.inc, attribute), snapshot.schema, attribute)
             recent = services.rng.sample(asked, min(len(asked), request.num))
         stored = await _stored(namespace, snapshot, attribute, request.num - len(recent))
-    compared = [
-        await compare(
-            database,
-            name,
-            vector_query(
-                attribute, vector, request.top_k, request.filter, attributes=request.include_ground_truth
-            ),
-            snapshot.schema.metric,
-        )
-        for vector in [*recent, *stored]
-    ]
+    is_shown, compared = request.include_ground_truth, []
+    for vector in [*recent, *stored]:
+        query = vector_query(attribute, vector, request.top_k, request.filter, attributes=is_shown)
+        one = await compare(database, name, query, snapshot.schema.metric)
+        # a million rows would wait here to be forgotten
+        compared.append(one if is_shown else replace(one, truth=()))
     return Recall(tuple(compared), len(recent), len(stored))
 
 

@@ -253,7 +253,11 @@ _QUERY_SCHEMAS: Json = {
                 "description": "`recent`: a sample of what was asked of this node lately, topped up with "
                 "stored vectors; `stored`: these only, which overestimates recall",
             },
-            "include_ground_truth": {"type": "boolean", "default": False},
+            "include_ground_truth": {
+                "type": "boolean",
+                "default": False,
+                "description": f"show the true neighbours; num times top_k may be {recall.TRUTH_ROWS_MAX}",
+            },
         }
     ),
     "RecallAnswer": object_of(

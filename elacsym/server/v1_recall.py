@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from elacsym.engine.recall import NUM_MAX, TOP_K_MAX, Compared, Recall, RecallRequest, measure
+from elacsym.engine.recall import (
+    NUM_MAX,
+    TOP_K_MAX,
+    TRUTH_ROWS_MAX,
+    Compared,
+    Recall,
+    RecallRequest,
+    measure,
+)
 from elacsym.errors import InvalidRequest, InvalidShape
 from elacsym.server import codec, decode_query
 from elacsym.server.exchange import Answer, Exchange
@@ -38,6 +46,11 @@ def decode(body: Any) -> RecallRequest:
         include_ground_truth=fields.optional("include_ground_truth", bool, False),
     )
     fields.end()
+    rows = wanted.num * wanted.top_k
+    if wanted.include_ground_truth and rows > TRUTH_ROWS_MAX:
+        raise InvalidRequest(
+            "include_ground_truth", f"num times top_k is {rows} where {TRUTH_ROWS_MAX} rows can be shown"
+        )
     return wanted
 
 
@@ -64,5 +77,5 @@ def _body(measured: Recall, wanted: RecallRequest, took_ms: float) -> bytes:
 def _truth(compared: Compared) -> dict[str, Any]:
     return {
         "query_vector": compared.vector,
-        "nearest_neighbors": [row_of(hit) for hit in compared.exact],
+        "nearest_neighbors": [row_of(hit) for hit in compared.truth],
     }

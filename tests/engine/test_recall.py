@@ -63,7 +63,7 @@ async def test_an_index_finds_nearly_all_neighbours_and_what_it_finds_is_counted
     assert 0.98 <= found.average <= 1
     assert (found.average_found, found.average_exact) == (10, 10)
     for compared in found.compared:
-        scores = [hit.score for hit in compared.exact]
+        scores = [hit.score for hit in compared.truth]
         assert scores == sorted(scores)
         # a stored vector is its own nearest neighbour
         assert scores[0] == 0
@@ -75,6 +75,8 @@ async def test_the_queries_asked_lately_are_measured(indexed):
     found = await measure(indexed, "docs", RecallRequest(num=30))
     assert (found.recent, found.stored) == (20, 10)
     assert found.average >= 0.98
+    # counted, not kept
+    assert [(c.exact, c.truth) for c in found.compared] == [(10, ())] * 30
     assert (
         len(indexed.services.tuning.recent((await indexed.namespace("docs")).reader.manifest.inc, "vector"))
         == 20

@@ -124,6 +124,11 @@ def test_a_body_decodes():
         ({"filter": {}}, InvalidShape, "filter"),
         ({"queries": "old"}, InvalidShape, "queries"),
         ({"include_ground_truth": 1}, InvalidShape, "include_ground_truth"),
+        (
+            {"num": 101, "top_k": 100, "include_ground_truth": True},
+            InvalidRequest,
+            "include_ground_truth",
+        ),
     ],
 )
 def test_a_bad_body_is_refused_by_its_path(body, kind, field):
