@@ -42,14 +42,19 @@ async def kill(folder: Path, storage: Storage, kills: int, *, seed: int) -> tupl
     async with storage.opened() as store:
         await loop.run(kills, store)
     logged = [f"the server logged an error: {event}" for event in server.errors()]
-    return loop, [*loop.violations, *logged, *scrubbed(server)]
+    found = [f"scrub: {key}: {reason}" for key, reason in scrubbed(server)]
+    return loop, [*loop.violations, *logged, *found]
 
 
-def scrubbed(server: ServerProcess) -> list[str]:
-    """What `elacsym scrub` says about the storage of a server that ended, if it is not content."""
-    command = [sys.executable, "-m", "elacsym.cli", "scrub"]
+def scrubbed(server: ServerProcess) -> list[tuple[str, str]]:
+    """Key and reason of whatever `elacsym scrub` finds wrong in a server's storage."""
+    command = [sys.executable, "-m", "elacsym.cli", "scrub", "--json"]
     done = subprocess.run(command, env=server.environment, capture_output=True, text=True, check=False)
-    return [f"scrub: {done.stdout}{done.stderr}"] if done.returncode else []
+    assert done.returncode in (0, 1), done.stderr
+    reports = json.loads(done.stdout)
+    problems = [(key, reason) for report in reports for key, reason in report["problems"]]
+    assert bool(problems) == bool(done.returncode), done.stdout
+    return problems
 
 
 @contextlib.contextmanager
