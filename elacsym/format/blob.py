@@ -131,18 +131,6 @@ class Head:
             head_end, eager, size, meta, sections, np.frombuffer(bytes(view[table_end:head_end]), "<u4")
         )
 
-    @staticmethod
-    def bytes_of(prefix: memoryview | bytes, key: str) -> int:
-        """The size of the head that a file's first PREFIX_BYTES bytes announce. Raises CorruptObject."""
-        view = memoryview(prefix)
-        if (
-            len(view) < PREFIX_BYTES
-            or zlib.crc32(view[: _PREFIX.size]) != _CRC.unpack_from(view, _PREFIX.size)[0]
-        ):
-            raise CorruptObject(key, "prefix checksum mismatch", offset=0)
-        _, _, _, _, table_bytes, units, _, _ = _PREFIX.unpack_from(view)
-        return int(PREFIX_BYTES + table_bytes + units * _CRC.size)
-
     def units(self, start: int, stop: int) -> range:
         """The numbers of the units that the file's bytes [start, stop) are in, head bytes left aside."""
         first = max(0, start - self.size_bytes) // UNIT_BYTES

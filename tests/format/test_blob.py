@@ -243,15 +243,6 @@ def test_every_bit_flip_in_a_head_is_reported_whatever_follows_it(data):
         Head.parse(bad, "seg/7")
 
 
-@given(st.integers(0, blob.PREFIX_BYTES * 8 - 1))
-def test_a_damaged_prefix_sizes_no_read(bit):
-    bad = bytearray(sample()[: blob.PREFIX_BYTES])
-    assert Head.bytes_of(bytes(bad), "k") == Head.parse(sample(), "k").size_bytes
-    bad[bit // 8] ^= 1 << bit % 8
-    with pytest.raises(CorruptObject, match="prefix"):
-        Head.bytes_of(bytes(bad), "k")
-
-
 def test_a_head_keeps_nothing_of_the_bytes_it_was_parsed_from():
     data = bytearray(sample())
     head = Head.parse(data, "k")
