@@ -35,8 +35,6 @@ Opener = Callable[[Source, int], Steps[S]]
 # what a parsed head takes beside its checksums, one of 4 bytes for every unit
 _HEAD_BYTES = 4_096
 _CRC_BYTES = 4
-# a structure that grew is weighed again when the difference counts
-_GROWTH_BYTES = 256 * 1024
 
 
 class SegmentPart:
@@ -54,7 +52,6 @@ class SegmentPart:
         self._keys, self._inc, self._ref = keys, inc, ref
         self._cache, self._compute, self._attribute_of = cache, compute, attribute_of
         self._files = {file.part: (self._key(file.part), file) for file in ref.files}
-        self._weights: dict[str, int] = {}
 
     @property
     def label(self) -> str:
@@ -99,14 +96,9 @@ class SegmentPart:
         residents = self._cache.residents
         kept: S | None = residents.get(key)
         if kept is None:
-            kept = yield from opener(self._cache.file(key, ref), self.rows)
-            weight = self._weights[part] = _weight_bytes(kept, ref)
-            residents.put(key, kept, weight)
-        elif isinstance(kept, VectorIndex):
-            weight = _weight_bytes(kept, ref)
-            if abs(weight - self._weights.get(part, 0)) > _GROWTH_BYTES:
-                self._weights[part] = weight
-                residents.resize(key, weight)
+            made = yield from opener(self._cache.file(key, ref), self.rows)
+            # many queries may have waited for the same bytes: they fill one structure, not one each
+            kept = residents.keep(key, made, _weight_bytes(made, ref))
         return kept
 
     async def dead(self, ref: DeletesRef | None) -> npt.NDArray[np.bool_]:

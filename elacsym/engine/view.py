@@ -42,6 +42,10 @@ class SegmentState:
         self.alive: npt.NDArray[np.bool_] | None = None
         self.resolved = 0  # how many of the tail's touched slots are taken into account
 
+    def begin(self, dead: npt.NDArray[np.bool_]) -> None:
+        """Take over the delete bitmap, (rows,) bool."""
+        self._settle(~dead)
+
     def mask(self, rows: npt.NDArray[np.int64]) -> None:
         """Mark `rows` dead; -1 stands for none. Snapshots given out keep what they had."""
         assert self.alive is not None, "the delete bitmap comes first"
@@ -49,7 +53,12 @@ class SegmentState:
         if self.alive[rows].any():
             alive = self.alive.copy()
             alive[rows] = False
-            self.alive = alive
+            self._settle(alive)
+
+    def _settle(self, alive: npt.NDArray[np.bool_]) -> None:
+        # indexes remember what they make of a mask that cannot change
+        alive.flags.writeable = False
+        self.alive = alive
 
 
 class _Incarnation:
@@ -91,6 +100,7 @@ class NamespaceView:
         """Take over a manifest; what it folded leaves the memtable, everything does when the incarnation is
         another."""
         if self.manifest is None or self.manifest.inc != manifest.inc:
+            self.close()
             self._incarnation = _Incarnation()
             self.memtable = Memtable(self._incarnation.attribute, self._compute)
             self.segments, self._schemas = (), []
@@ -211,7 +221,7 @@ class NamespaceView:
         dead = await state.part.dead(state.ref.deletes)
         # only when no concurrent caller was faster: its mask may already hold rows of the tail
         if state.alive is None:
-            state.alive = ~dead
+            state.begin(dead)
 
 
 def _rows_of(part: SegmentPart, ids: IdColumn) -> Steps[npt.NDArray[np.int64]]:

@@ -15,9 +15,11 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from elacsym.telemetry import CACHE_BYTES, CACHE_EVICTIONS, CACHE_REQUESTS
+
+T = TypeVar("T")
 
 STRUCTURES, MEMORY, MAPS = "structures", "memory", "maps"
 _HITS_COUNTED_AT_ONCE = 64  # a metric's lock costs as much as the look-up
@@ -110,16 +112,15 @@ class Residents:
         _tell(gone)
         del replaced, gone  # may unmap files: not under the lock
 
-    def resize(self, name: str, size_bytes: int) -> None:
-        """Note another size of a value, if it is still there."""
+    def keep(self, name: str, value: T, size_bytes: int) -> T:
+        """The structure of this name: what another thread put there meanwhile, else `value`, as by `put`."""
         with self._lock:
             found = self._values.get(name)
-            if found is None:
-                return
-            self._add(found, size_bytes - found.size_bytes)
-            found.size_bytes = size_bytes
-            gone = [found] if size_bytes > self.bytes_max and self._pop(name) else self._shrink()
-        _tell(gone)
+        if found is not None:
+            other: T = found.value
+            return other
+        self.put(name, value, size_bytes)
+        return value
 
     def drop(self, prefix: str, *, tier: str | None = STRUCTURES) -> None:
         """Forget the values of a tier, or of all, made of one object (its key) or of those directly in a

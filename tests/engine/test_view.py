@@ -85,3 +85,37 @@ async def test_a_write_that_comes_while_delete_bitmaps_are_read_hides_the_rows_t
     assert [hit.id for hit in (await query).hits] == [2, 3, 4]
     await first.close()
     await second.close()
+
+
+async def test_live_rows_of_a_snapshot_cannot_be_changed(tmp_path):
+    """What an index makes of a mask is remembered only if the mask is read-only."""
+    rng = np.random.default_rng(1)
+    database = await open_database(cache_path=tmp_path)
+    await database.create("docs", schema())
+    await database.write("docs", upsert(*(document(i, rng) for i in range(4))))
+    namespace = await database.namespace("docs")
+    await fold(namespace)
+    for deletes in ((1,), (2,)):
+        await database.write("docs", WriteRequest(deletes=deletes))
+        snapshot = await namespace.view.snapshot()
+        assert not any(part.alive.flags.writeable for part in snapshot.parts)
+    assert snapshot.parts[0].alive.tolist() == [True, False, False, True]
+    await database.close()
+
+
+async def test_nothing_is_kept_of_the_files_of_a_namespace_that_was_made_anew(tmp_path):
+    rng = np.random.default_rng(1)
+    store = MemoryStore()
+    database = await open_database(store, cache_path=tmp_path / "one")
+    other = await open_database(store, cache_path=tmp_path / "other")
+    await database.create("docs", schema())
+    await database.write("docs", upsert(document(1, rng)))
+    await fold(await database.namespace("docs"))
+    assert len((await database.query("docs", ALL)).hits) == 1
+    assert len(database.services.cache.residents)
+    await other.delete("docs")
+    await other.create("docs", schema())
+    assert (await database.query("docs", ALL)).hits == ()
+    assert not len(database.services.cache.residents)
+    for one in (database, other):
+        await one.close()

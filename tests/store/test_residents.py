@@ -31,18 +31,20 @@ def test_a_value_above_the_whole_budget_is_not_kept_and_costs_the_others_nothing
     kept.put("s/a", "A", 40)
     kept.put("s/huge", "H", 101)
     kept.put("s/b", "B", 10)
-    kept.resize("s/b", 101)
+    kept.put("s/b", "B", 101)
     assert [kept.get(f"s/{name}") for name in ("a", "huge", "b")] == ["A", None, None]
     assert kept.bytes == 40
 
 
-def test_a_value_that_grows_pushes_others_out():
+def test_of_a_value_that_several_make_the_first_is_kept_for_all():
     kept = residents(100)
-    kept.put("s/a", "A", 40)
-    kept.put("s/b", "B", 40)
-    kept.resize("s/b", 70)
-    kept.resize("s/gone", 1000)
-    assert (kept.get("s/a"), kept.get("s/b"), kept.bytes) == (None, "B", 70)
+    assert kept.keep("s/a", "first", 40) == "first"
+    assert kept.keep("s/a", "second", 50) == "first"
+    assert (kept.get("s/a"), kept.bytes) == ("first", 40)
+    kept.drop("s/a")
+    assert kept.keep("s/a", "third", 50) == "third"
+    assert kept.keep("s/huge", "H", 101) == "H"
+    assert (kept.get("s/huge"), kept.bytes) == (None, 50)
 
 
 def test_dropping_a_key_drops_what_was_made_of_it_and_no_more():
@@ -102,10 +104,10 @@ def test_what_was_made_of_an_evicted_file_is_not_kept():
     [
         lambda kept: kept.put("s/b", "B", 90),
         lambda kept: kept.drop("s/a", tier=None),
-        lambda kept: kept.resize("s/a", 200),
+        lambda kept: kept.put("s/a", "A3", 200),
         lambda kept: kept.clear(),
     ],
-    ids=["evicted", "dropped", "grown", "cleared"],
+    ids=["evicted", "dropped", "replaced by too much", "cleared"],
 )
 def test_whoever_wants_to_know_is_told_that_a_value_went(end):
     kept, told = residents(), []
@@ -142,16 +144,17 @@ def test_bytes_and_evictions_reach_the_metrics():
 NAMES = st.sampled_from(["f/a", "f/a#x", "f/b", "g/a", "a"])
 
 
-@given(st.lists(st.tuples(st.sampled_from(["put", "get", "resize", "drop"]), NAMES, st.integers(0, 60))))
+@given(st.lists(st.tuples(st.sampled_from(["put", "get", "keep", "drop"]), NAMES, st.integers(0, 60))))
 def test_bytes_are_the_sum_of_what_is_there_and_never_above_the_budget(steps):
     kept, sizes = residents(100), {}
     for step, name, size in steps:
         if step == "put":
             kept.put(name, name, size)
             sizes[name] = size
-        elif step == "resize":
-            kept.resize(name, size)
-            sizes[name] = size
+        elif step == "keep":
+            if name not in kept._values:
+                sizes[name] = size
+            kept.keep(name, name, size)
         elif step == "drop":
             kept.drop(name)
         else:
