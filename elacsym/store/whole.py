@@ -198,4 +198,4 @@ def _check(key: str, data: bytes | memoryview, size_bytes: int, digest: str) -> 
         _wrong_size(key, len(data), size_bytes)
     found = blake2b_128(data)
     if found != digest:
-        raise CorruptObject(key, f"digest {found} where the manifest says {digest}")
+        raise CorruptObject(key, f"digest {found} where the manifest says {digest}", offset=0)
