@@ -187,10 +187,10 @@ def check_full_text(settings: FullText, field: str) -> None:
     if not 1 <= settings.max_token_length <= TOKEN_LENGTH_MAX:
         reason = f"{settings.max_token_length} where 1 to {TOKEN_LENGTH_MAX} are allowed"
         raise InvalidRequest(f"{field}.max_token_length", reason)
-    # written so that NaN is refused
-    for name, low, high in (("k1", 0.0, 1e6), ("k3", 0.0, 1e6), ("b", 0.0, 1.0)):
+    # written so that NaN is refused; k1 stands alone below the line of the formula where a term is absent
+    for name, low, high in (("k1", 1e-9, 1e6), ("k3", 0.0, 1e6), ("b", 0.0, 1.0)):
         value = getattr(settings, name)
-        if not low <= value <= high or (name == "k1" and value == 0.0):
+        if not low <= value <= high:
             raise InvalidRequest(f"{field}.{name}", f"{value} is out of range")
 
 

@@ -209,6 +209,8 @@ def test_every_language_can_stem_and_those_with_stop_words_can_drop_them(languag
         ({"max_token_length": 0}, InvalidRequest, "max_token_length"),
         ({"max_token_length": 255}, InvalidRequest, "max_token_length"),
         ({"k1": 0.0}, InvalidRequest, "k1"),
+        # times 1 - b it would be 0: a document without the term scored 0 / 0, and was lost
+        ({"k1": 5e-324}, InvalidRequest, "k1"),
         ({"k1": float("nan")}, InvalidRequest, "k1"),
         ({"b": 1.1}, InvalidRequest, "b"),
         ({"b": -0.1}, InvalidRequest, "b"),
