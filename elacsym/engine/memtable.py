@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,8 @@ from elacsym.types import Attribute, DocumentId, FullText
 
 AttributeOf = Callable[[str], Attribute]
 
+# joining large chunks would copy more than searching them one by one costs
+JOINED_BYTES_MAX = 4 * 2**20
 _US_PER_TEXT_BYTE = 0.1
 
 
@@ -47,8 +50,8 @@ class Chunk:
     ) -> None:
         self.id_column, self._versions, self.arrays = ids, versions, arrays
         self._attribute_of, self._compute = attribute_of, compute
-        self._texts: dict[str, TextIndex] = {}
-        self._vectors: dict[str, VectorColumn] = {}
+        self.text_indexes: dict[str, TextIndex] = {}
+        self.vector_columns: dict[str, VectorColumn] = {}
         self._ids = MemoryIds(ids)
 
     @property
@@ -59,7 +62,7 @@ class Chunk:
     def pending_us(self, name: str) -> float:
         """See Part."""
         array = self.arrays.get(name)
-        return 0.0 if array is None or name in self._texts else array.nbytes * _US_PER_TEXT_BYTE
+        return 0.0 if array is None or name in self.text_indexes else array.nbytes * _US_PER_TEXT_BYTE
 
     def ids(self) -> Steps[Ids]:
         """The ids; the last row of an id is found, for only that can be alive."""
@@ -80,18 +83,18 @@ class Chunk:
 
     def vectors(self, name: str) -> Steps[Vectors]:
         """A vector attribute."""
-        column = self._vectors.get(name)
+        column = self.vector_columns.get(name)
         if column is None:
             column = _vector_column(self.arrays.get(name), self._attribute_of(name), self.rows)
-            self._vectors[name] = column
+            self.vector_columns[name] = column
         return done(column)
 
     def text(self, name: str) -> Steps[TextIndex]:
         """The postings of an attribute."""
-        index = self._texts.get(name)
+        index = self.text_indexes.get(name)
         if index is None:
             index = _text_index(self.arrays.get(name), self._attribute_of(name).full_text, self.rows)
-            self._texts[name] = index
+            self.text_indexes[name] = index
         return done(index)
 
     def joined(self, others: Sequence[Chunk]) -> Chunk:
@@ -101,7 +104,26 @@ class Chunk:
         arrays = {name: pa.concat_arrays([chunk.column(name) for chunk in chunks]) for name in names}
         ids = IdColumn.concat([chunk.id_column for chunk in chunks])
         versions = np.concatenate([chunk.versions() for chunk in chunks])
-        return Chunk(ids, versions, arrays, self._attribute_of, self._compute)
+        joined = Chunk(ids, versions, arrays, self._attribute_of, self._compute)
+        joined._take_over(chunks)
+        return joined
+
+    def _take_over(self, chunks: Sequence[Chunk]) -> None:
+        """Make indexes of those that all of the joined chunks have: building them anew takes far longer."""
+        for name in set.intersection(*(set(chunk.vector_columns) for chunk in chunks)):
+            norms = np.concatenate([chunk.vector_columns[name].norms for chunk in chunks])
+            self.vector_columns[name] = _vector_column(
+                self.arrays.get(name), self._attribute_of(name), self.rows, norms
+            )
+        ends = np.cumsum([chunk.rows for chunk in chunks])
+        maps = [np.arange(end - chunk.rows, end) for chunk, end in zip(chunks, ends, strict=True)]
+        for name in set.intersection(*(set(chunk.text_indexes) for chunk in chunks)):
+            self.text_indexes[name] = TextIndex.merge([c.text_indexes[name] for c in chunks], maps, self.rows)
+
+    @cached_property
+    def size_bytes(self) -> int:
+        """What the columns take."""
+        return int(sum(array.nbytes for array in self.arrays.values()) + self._versions.nbytes)
 
     def after(self, row: int) -> Chunk:
         """The rows from `row` on."""
@@ -112,14 +134,17 @@ class Chunk:
         )
 
 
-def _vector_column(array: pa.Array | None, attribute: Attribute, rows: int) -> VectorColumn:
+def _vector_column(
+    array: pa.Array | None, attribute: Attribute, rows: int, norms: npt.NDArray[np.float64] | None = None
+) -> VectorColumn:
     dimensions = attribute.type.dimensions or 0
     if array is None:
         return VectorColumn.empty(dimensions, rows)
     present = np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
     # `flatten` drops the values of nulls
     matrix = array.flatten().to_numpy(zero_copy_only=False).reshape(-1, dimensions)
-    return VectorColumn.of(matrix, None if len(present) == rows else present, rows)
+    places = None if len(present) == rows else present
+    return VectorColumn(np.ascontiguousarray(matrix), places, rows, norms)
 
 
 def _text_index(array: pa.Array | None, settings: FullText | None, rows: int) -> TextIndex:
@@ -230,14 +255,17 @@ class Memtable:
         return views
 
     def merge_groups(self) -> list[list[Chunk]]:
-        """Runs of chunks to be joined, so that each chunk is at least twice as long as the next."""
-        groups: list[tuple[int, list[Chunk]]] = []
+        """Runs of chunks to be joined, so that each chunk is at least twice as long as the next, or together
+        they would exceed JOINED_BYTES_MAX."""
+        groups: list[tuple[int, int, list[Chunk]]] = []
         for chunk in self._chunks:
-            groups.append((chunk.rows, [chunk]))
-            while len(groups) > 1 and groups[-2][0] < 2 * groups[-1][0]:
-                rows, chunks = groups.pop()
-                groups[-1] = (groups[-1][0] + rows, groups[-1][1] + chunks)
-        return [chunks for _, chunks in groups if len(chunks) > 1]
+            groups.append((chunk.rows, chunk.size_bytes, [chunk]))
+            while len(groups) > 1:
+                (rows, size_bytes, chunks), (last_rows, last_bytes, last) = groups[-2:]
+                if rows >= 2 * last_rows or size_bytes + last_bytes > JOINED_BYTES_MAX:
+                    break
+                groups[-2:] = [(rows + last_rows, size_bytes + last_bytes, chunks + last)]
+        return [chunks for _, _, chunks in groups if len(chunks) > 1]
 
     def replace(self, group: list[Chunk], joined: Chunk) -> None:
         """Put the joined chunk in the place of a group, unless the group was changed meanwhile."""

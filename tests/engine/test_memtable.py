@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elacsym.compute import InlineCompute
-from elacsym.engine.memtable import Memtable
+from elacsym.engine.memtable import JOINED_BYTES_MAX, Chunk, Memtable
 from elacsym.engine.payload import RowChanges
+from elacsym.format.reading import resident
 from elacsym.index.ids import IdColumn
-from elacsym.types import Attribute, AttributeType, Scalar
+from elacsym.types import Attribute, AttributeType, FullText, Scalar
 
 _YEAR = Attribute(AttributeType(Scalar.INT))
 
@@ -78,3 +79,43 @@ def test_many_small_writes_leave_few_chunks():
         memtable.replace(group, group[0].joined(group[1:]))
     assert len(memtable.views()) <= 10
     assert len(_live(memtable)) == 500
+
+
+def test_joined_chunks_have_the_indexes_of_one_that_was_made_at_once():
+    attributes = {
+        "text": Attribute(AttributeType(Scalar.STRING), full_text=FullText()),
+        "vector": Attribute(AttributeType(Scalar.F32, dimensions=2)),
+    }
+    texts = [["apple pie", None], ["pie"], ["", "apple apple"]]
+    vectors = [[[1.0, 0.0], [3.0, 4.0]], [None], [[0.0, 2.0], None]]
+
+    def chunk(first, chosen_texts, chosen_vectors):
+        ids = IdColumn.of("uint", list(range(first, first + len(chosen_texts))))
+        arrays = {
+            "text": pa.array(chosen_texts, pa.string()),
+            "vector": pa.array(chosen_vectors, pa.list_(pa.float32(), 2)),
+        }
+        versions = np.zeros(len(chosen_texts), np.uint64)
+        return Chunk(ids, versions, arrays, attributes.__getitem__, InlineCompute())
+
+    pieces = [chunk(10 * i, *both) for i, both in enumerate(zip(texts, vectors, strict=True))]
+    for piece in pieces:
+        resident(piece.text("text"))
+        resident(piece.vectors("vector"))
+    joined = pieces[0].joined(pieces[1:])
+    assert joined.pending_us("text") == 0.0
+    whole = chunk(0, [t for some in texts for t in some], [v for some in vectors for v in some])
+    assert resident(joined.text("text")).encode() == resident(whole.text("text")).encode()
+    found, expected = resident(joined.vectors("vector")), resident(whole.vectors("vector"))
+    assert found.matrix.tolist() == expected.matrix.tolist()
+    assert found.rows.tolist() == expected.rows.tolist() == [0, 1, 3]
+    assert found.norms.tolist() == expected.norms.tolist() == [1.0, 5.0, 2.0]
+
+
+def test_large_chunks_are_not_joined():
+    memtable = Memtable(lambda _: _YEAR, InlineCompute())
+    rows = JOINED_BYTES_MAX // 16 // 2 + 1
+    for seq in range(4):
+        ids = IdColumn.of("uint", list(range(seq * rows, (seq + 1) * rows)))
+        memtable.apply(seq, [RowChanges(ids, {"year": pa.array(np.arange(rows))}, None)])
+    assert memtable.merge_groups() == []
