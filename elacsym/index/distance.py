@@ -16,11 +16,13 @@ import numpy.typing as npt
 from elacsym.types import Metric
 
 GATHER_BYTES = 2 * 2**20  # what is converted or gathered at a time: about a core's second-level cache
-CANDIDATES_MIN = 256  # so few exact distances cost less than bounds that would spare some
+BOUNDED_MIN = 40_000  # exact distances over so few components cost less than bounds that would spare some
 COSINE_RESOLUTION = 2.0**-48  # above the rounding error of 1 - cos in float64 at the most dimensions allowed
 _ROUND = 2.0**-24  # half a unit in the last place of float32
 _ROUND_WIDE = 2.0**-53  # and of float64
 _SMALLEST = 2.0**-126  # the smallest normal float32: what a product that underflows may lose
+_FEW = 16  # floats that are added up faster one by one
+_ENDS = np.array([[-1.0], [1.0]])
 
 # (n, d) float32, float16 or int8, finite, components of a row side by side; rows may be any distance apart
 Matrix = npt.NDArray[Any]
@@ -74,37 +76,44 @@ def _rounded(
     terms = matrix.astype(np.float64)
     if metric is Metric.L2:
         terms -= query
-        sums = sizes = np.vecdot(terms, terms)
+        lengths = sums = np.vecdot(terms, terms)
     else:
-        sums, sizes = np.vecdot(terms, query), norms * length
+        lengths, sums = norms * length, np.vecdot(terms, query)
     # both the definition and BLAS err; the rest covers the roundings of the bound itself
-    error = sizes * ((2 * len(query) + 16) * _ROUND_WIDE)
-    low = _of_sums(sums - error, norms, length, metric).astype(np.float32)
-    distances = _of_sums(sums + error, norms, length, metric).astype(np.float32)
-    unsettled = np.flatnonzero(low != distances)
+    ends = lengths * (_ENDS * ((2 * len(query) + 16) * _ROUND_WIDE))
+    ends += sums
+    low: Distances
+    distances: Distances
+    low, distances = _of_sums(ends, lengths, metric).astype(np.float32)
+    unsettled = (low != distances).nonzero()[0]
     if len(unsettled):
         if metric is Metric.L2:
             again = terms[unsettled]
             again *= again
         else:
             again = terms[unsettled] * query
-        distances[unsettled] = _of_sums(_row_sums(again), norms[unsettled], length, metric)
+        distances[unsettled] = _of_sums(_row_sums(again), lengths[unsettled], metric)
     return distances
 
 
 def _of_sums(
-    sums: npt.NDArray[np.float64], norms: Norms, length: float, metric: Metric
+    sums: npt.NDArray[np.float64], lengths: npt.NDArray[np.float64], metric: Metric
 ) -> npt.NDArray[np.float64]:
-    """Distances before rounding, from the sums of products or squares: monotone in each sum."""
+    """Distances before rounding, from (…, m) sums of products or squares: monotone in each sum. lengths: (m,)
+    products of both norms, read for cosine."""
     if metric is Metric.L2:
         return np.maximum(sums, 0.0)
     if metric is Metric.DOT:
         return sums + 0.0  # without negative zeros
-    lengths = norms * length
-    cosine = np.divide(sums, lengths, out=np.zeros(len(sums)), where=lengths > 0)
-    distances: npt.NDArray[np.float64] = np.clip(1.0 - cosine, 0.0, 2.0)
+    distances: npt.NDArray[np.float64] = 1.0 - sums / _divisors(lengths)
+    np.minimum(distances, 2.0, out=distances)
     distances[distances < COSINE_RESOLUTION] = 0.0
     return distances
+
+
+def _divisors(lengths: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Lengths, but infinite where they are zero: products are zero there, and cosines have to be."""
+    return np.where(lengths > 0.0, lengths, np.inf)
 
 
 def _row_sums(terms: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -128,13 +137,20 @@ def _norm(vector: npt.NDArray[np.float64]) -> float:
     """`norms_of` of one vector, without the cost of short rows."""
     terms = vector * vector
     width = len(terms)
-    while width > 1:
+    while width > _FEW:
         half = width // 2
         summed = terms[:half] + terms[half : 2 * half]
         if width % 2:
             summed[0] = (terms[0] + terms[width - 1]) + terms[half]
         terms, width = summed, half
-    return math.sqrt(terms[0])
+    left: list[float] = terms.tolist()
+    while width > 1:
+        half = width // 2
+        halves = [a + b for a, b in zip(left[:half], left[half : 2 * half], strict=True)]
+        if width % 2:
+            halves[0] = (left[0] + left[width - 1]) + left[half]
+        left, width = halves, half
+    return math.sqrt(left[0])
 
 
 def scans_all(chosen: Rows | None, count: int) -> bool:
@@ -153,11 +169,13 @@ def nearest(
     """
     assert query.shape == matrix.shape[1:] and k > 0, (query.shape, matrix.shape, k)
     count = len(matrix) if chosen is None else len(chosen)
-    if count > max(k, CANDIDATES_MIN):
+    positions = chosen
+    if count > k and count * len(query) > BOUNDED_MIN:
         positions = _candidates(matrix, norms, query, k, metric, chosen)
+    if positions is None:
+        distances, positions = exact_distances(matrix, norms, query, metric), np.arange(count)
     else:
-        positions = np.arange(count) if chosen is None else chosen
-    distances = distances_at(matrix, norms, positions, query, metric)
+        distances = distances_at(matrix, norms, positions, query, metric)
     if len(positions) > k:
         keys = -distances if metric is Metric.DOT else distances
         within = keys <= np.partition(keys, k - 1)[k - 1]
@@ -167,8 +185,10 @@ def nearest(
 
 def distances_at(matrix: Matrix, norms: Norms, positions: Rows, query: Query, metric: Metric) -> Distances:
     """`exact_distances` of some rows, gathered block by block."""
-    distances = np.empty(len(positions), np.float32)
     step = _gather_rows(matrix)
+    if len(positions) <= step:
+        return exact_distances(matrix[positions], norms[positions], query, metric)
+    distances = np.empty(len(positions), np.float32)
     for start in range(0, len(positions), step):
         part = positions[start : start + step]
         distances[start : start + step] = exact_distances(matrix[part], norms[part], query, metric)
@@ -189,10 +209,11 @@ def _candidates(
     matrix: Matrix, norms: Norms, query: Query, k: int, metric: Metric, chosen: Rows | None
 ) -> Rows:
     """Positions that hold every row of the answer."""
-    low, high = _bounds(matrix, norms, query, metric, chosen)
     with np.errstate(over="ignore"):
-        limit = np.partition(high, k - 1)[k - 1].astype(np.float32)
-        found = np.flatnonzero(low.astype(np.float32) <= limit)
+        low, high = _bounds(matrix, norms, query, metric, chosen)
+        narrow, limits = low.astype(np.float32), high.astype(np.float32)
+    limits.partition(k - 1)
+    found: Rows = (narrow <= limits[k - 1]).nonzero()[0]
     return found if chosen is None else chosen[found]
 
 
@@ -231,23 +252,27 @@ def _bounds(
     dimensions = matrix.shape[1]
     norms = norms if chosen is None else norms[chosen]
     wide = query.astype(np.float64)
-    norm = _norm(wide)
+    norm = math.sqrt(np.vecdot(wide, wide))
     # a power of two that keeps every partial sum below the largest float32
     scale = 2.0 ** (-8 - math.frexp(norm)[1])
-    products = _products(matrix, (wide * scale).astype(np.float32), chosen).astype(np.float64) / scale
+    products = _products(matrix, (wide * scale).astype(np.float32), chosen)
     terms = (dimensions + 4) * _ROUND
-    lengths = norms * norm
-    error = lengths * (terms / (1.0 - terms))
-    error += 3 * dimensions * _SMALLEST / scale
+    share, lost = terms / (1.0 - terms), 3 * dimensions * _SMALLEST / scale
+    middle = np.multiply(products, (-2.0 if metric is Metric.L2 else -1.0) / scale, dtype=np.float64)
     if metric is Metric.L2:
-        squares = norms * norms + norm * norm
-        middle = squares - 2.0 * products
-        error = 2.0 * error + squares * 2.0**-46
+        squares = norms * norms
+        squares += norm * norm
+        middle += squares
+        error = squares  # 2·|a||b| is at most |a|² + |b|²
+        error *= share + 2.0**-46
+        error += 2.0 * lost
     elif metric is Metric.DOT:
-        middle = -products
+        error = norms * (norm * share)
+        error += lost
     else:
-        nonzero = lengths > 0
-        middle = 1.0 - np.divide(products, lengths, out=np.zeros_like(products), where=nonzero)
-        with np.errstate(over="ignore"):
-            error = np.divide(error, lengths, out=np.zeros_like(error), where=nonzero)
+        lengths = _divisors(norms * norm)
+        middle /= lengths
+        middle += 1.0
+        error = lost / lengths
+        error += share
     return middle - error, middle + error

@@ -36,7 +36,6 @@ from elacsym.index.distance import (
     Query,
     Rows,
     best_first,
-    exact_distances,
     nearest,
     scans_all,
 )
@@ -72,10 +71,7 @@ class VectorIndex:
         self._width = int(self._records.shape[1])
         self._start = file.sections["records"].offset
         dtype = np.dtype(file.meta["dtype"])
-        self.matrix: Matrix = self._records[
-            :, NORM_BYTES : NORM_BYTES + dtype.itemsize * space.dimensions
-        ].view(dtype)
-        self.norms: Norms = self._records[:, :NORM_BYTES].view("<f8")[:, 0]
+        self.norms, self.matrix = _split(self._records, dtype, space.dimensions)
         self._rows = file.array("rows", "<u4", len(self)) if "rows" in file.sections else None
         if self._rows is not None and len(self) and int(self._rows.max()) >= rows_total:
             raise CorruptObject(file.key, "rows beyond the part", offset=file.sections["rows"].offset)
@@ -166,13 +162,13 @@ class VectorIndex:
             keys = np.concatenate((keys, np.full(len(rest), np.inf, np.float32)))
         return Candidates(positions, keys, len(lists), int(self._lists.sizes[lists].sum()))
 
-    def distances(self, positions: Rows, query: Query, metric: Metric) -> Steps[Distances]:
+    def rerank(self, positions: Rows, query: Query, k: int, metric: Metric) -> Steps[tuple[Distances, Rows]]:
         """See Vectors."""
         yield from self._want(positions)
-        records = np.take(self._records, positions, axis=0)
-        item = self.matrix.dtype.itemsize
-        matrix = records[:, NORM_BYTES : NORM_BYTES + item * self.dimensions].view(self.matrix.dtype)
-        return exact_distances(matrix, records[:, :NORM_BYTES].view("<f8")[:, 0], query, metric)
+        # one pass over scattered memory brings norms and components
+        norms, matrix = _split(self._records[positions], self.matrix.dtype, self.dimensions)
+        distances, found = nearest(matrix, norms, query, k, metric, None)
+        return distances, self._rows_of(positions[found])
 
     def rows_at(self, positions: Rows) -> Steps[Rows]:
         """See Vectors."""
@@ -245,8 +241,10 @@ class VectorIndex:
 
     def _want(self, positions: Rows, gap_rows: int = 0) -> Steps[None]:
         """Have the records at these positions at hand; runs of them are one span, as are gaps of gap_rows."""
-        start = self._start
-        if not len(positions) or self._file.source.has_records(start + positions * self._width, self._width):
+        start, source = self._start, self._file.source
+        if not len(positions) or source.has(start, start + len(self) * self._width):
+            return
+        if source.has_records(start + positions * self._width, self._width):
             return
         places = np.unique(positions)
         ends = np.flatnonzero(np.diff(places) > gap_rows + 1)
@@ -331,6 +329,12 @@ def _records(file: blob.Blob, dimensions: int) -> npt.NDArray[np.uint8]:
     width = record_bytes(dimensions, np.dtype(file.meta["dtype"]))
     records: npt.NDArray[np.uint8] = file.array("records", "u1", None, width)
     return records
+
+
+def _split(records: npt.NDArray[np.uint8], dtype: np.dtype[Any], dimensions: int) -> tuple[Norms, Matrix]:
+    """Norms and vectors of records, as views."""
+    vectors = records[:, NORM_BYTES : NORM_BYTES + dtype.itemsize * dimensions]
+    return records[:, :NORM_BYTES].view("<f8")[:, 0], vectors.view(dtype)
 
 
 def _space(file: blob.Blob) -> Space:

@@ -21,7 +21,6 @@ from elacsym.index.distance import (
     Query,
     Rows,
     best_first,
-    distances_at,
     nearest,
     norms_of,
 )
@@ -101,8 +100,9 @@ class Vectors(Protocol):
         """
         ...
 
-    def distances(self, positions: Rows, query: Query, metric: Metric) -> Steps[Distances]:
-        """(c,) float32 `exact_distances` of the vectors at these positions."""
+    def rerank(self, positions: Rows, query: Query, k: int, metric: Metric) -> Steps[tuple[Distances, Rows]]:
+        """The k nearest of the vectors at these positions and all that tie with the last of them, in any
+        order: `exact_distances` (float32) and rows (int64)."""
         ...
 
     def rows_at(self, positions: Rows) -> Steps[Rows]:
@@ -122,7 +122,7 @@ class Vectors(Protocol):
         ...
 
     def propose_cost_us(self, share: float) -> float:
-        """About how long `propose` and `distances` of its candidates take where `share` of the rows match."""
+        """About how long `propose` and `rerank` of its candidates take where `share` of the rows match."""
         ...
 
 
@@ -188,9 +188,10 @@ class VectorColumn:
         """There are no codes."""
         raise AssertionError("a column in memory is scanned")
 
-    def distances(self, positions: Rows, query: Query, metric: Metric) -> Steps[Distances]:
+    def rerank(self, positions: Rows, query: Query, k: int, metric: Metric) -> Steps[tuple[Distances, Rows]]:
         """See Vectors."""
-        return done(distances_at(self.matrix, self.norms, positions, query, metric))
+        distances, found = nearest(self.matrix[positions], self.norms[positions], query, k, metric, None)
+        return done((distances, self.rows[positions[found]]))
 
     def rows_at(self, positions: Rows) -> Steps[Rows]:
         """See Vectors."""

@@ -74,7 +74,7 @@ def nearest(
     chosen = _cut(proposed, reranked)
     found += yield from together(
         [
-            _measured(search, leg, metric, candidates)
+            _reranked(search, leg, depth, metric, candidates)
             for search, candidates in zip(coded, chosen, strict=True)
             if len(candidates.positions)
         ]
@@ -119,11 +119,10 @@ def _cut(proposed: Sequence[Candidates], reranked: int) -> list[Candidates]:
     ]
 
 
-def _measured(search: _Search, leg: VectorLeg, metric: Metric, candidates: Candidates) -> Steps[PartRows]:
-    distances, rows = yield from both(
-        search.vectors.distances(candidates.positions, leg.vector, metric),
-        search.vectors.rows_at(candidates.positions),
-    )
+def _reranked(
+    search: _Search, leg: VectorLeg, depth: int, metric: Metric, candidates: Candidates
+) -> Steps[PartRows]:
+    distances, rows = yield from search.vectors.rerank(candidates.positions, leg.vector, depth, metric)
     return search.number, distances, rows
 
 

@@ -50,8 +50,7 @@ def in_order(metric, rows=9_000, dimensions=40):
 def answer(index, query, k, metric, mask=None, effort=Effort(), depth=200):  # noqa: B008 - immutable
     """The best k rows among the candidates, as a query leg finds them."""
     candidates = resident(index.propose(query, depth, metric, mask, effort))
-    distances = resident(index.distances(candidates.positions, query, metric))
-    rows = resident(index.rows_at(candidates.positions))
+    distances, rows = resident(index.rerank(candidates.positions, query, k, metric))
     order = np.lexsort((rows, -distances if metric is Metric.DOT else distances))[:k]
     return rows[order].tolist()
 
@@ -231,7 +230,7 @@ def test_nothing_is_looked_at_that_was_not_wanted(monkeypatch, ordered, eager):
     calls = [
         lambda v, q: v.propose(q, 60, metric, None, Effort(scale=0.3)),
         lambda v, q: v.propose(q, 60, metric, mask, Effort(scale=0.3)),
-        lambda v, q: v.distances(np.array([8_000, 5, 6, 4_000]), q, metric),
+        lambda v, q: v.rerank(np.array([8_000, 5, 6, 4_000]), q, 3, metric),
         lambda v, q: v.select(np.array([17, 18, 8_999])),
         lambda v, q: v.scan(q, 5, metric, few),
         lambda v, q: v.scan(q, 5, metric, mask),
@@ -370,16 +369,32 @@ def test_threads_that_search_while_lists_are_taken_in_find_the_same():
     assert not wrong
 
 
-def test_distances_of_candidates_are_the_exact_ones():
+@pytest.mark.parametrize("count", [30, 3_000])
+@pytest.mark.parametrize("metric", Metric)
+def test_a_rerank_is_the_nearest_of_the_positions_exactly(metric, count):
     matrix, rows, total, data = sample(Metric.L2, dtype="f2")
     index = opened(data, total)
-    query = queries(matrix, 1)[0]
-    positions = np.array([8_999, 0, 0, 17])
-    place = np.argsort(rows)[np.searchsorted(np.sort(rows), resident(index.rows_at(positions)))]
-    for metric in Metric:
-        found = resident(index.distances(positions, query, metric))
-        assert np.array_equal(found, exact_distances(matrix[place], norms_of(matrix[place]), query, metric))
-    assert not len(resident(index.distances(np.empty(0, np.int64), query, Metric.L2)))
+    positions = np.random.default_rng(5).permutation(9_000)[:count]
+    of_positions = resident(index.rows_at(positions))
+    place = np.argsort(rows)[np.searchsorted(np.sort(rows), of_positions)]
+    for query in queries(matrix, 3):
+        true = exact_distances(matrix[place], norms_of(matrix[place]), query, metric)
+        order = np.argsort(-true if metric is Metric.DOT else true, kind="stable")[:7]
+        distances, found = resident(index.rerank(positions, query, 7, metric))
+        assert dict(zip(found.tolist(), distances.tolist(), strict=True)) == dict(
+            zip(of_positions[order].tolist(), true[order].tolist(), strict=True)
+        )
+        assert len(resident(index.rerank(positions, query, count + 1, metric))[0]) == count
+
+
+def test_a_rerank_finds_all_that_tie_and_may_have_nothing_to_do():
+    matrix = np.repeat(np.arange(2_000, dtype="f4")[:, None], 3, axis=1)
+    matrix[100:1_100] = 5
+    index = opened(build(matrix, None, 2_000, Metric.L2), 2_000)
+    distances, rows = resident(index.rerank(np.arange(2_000), matrix[5], 1, Metric.L2))
+    assert not distances.any()
+    assert sorted(rows.tolist()) == [5, *range(100, 1_100)]
+    assert not len(resident(index.rerank(np.empty(0, np.int64), matrix[5], 1, Metric.L2))[1])
 
 
 def test_building_twice_gives_the_same_file():

@@ -1,5 +1,6 @@
 import math
 from fractions import Fraction
+from unittest import mock
 
 import numpy as np
 from hypothesis import given, settings
@@ -46,15 +47,16 @@ def brute_force(column, query, k, metric, mask):
 
 
 @settings(max_examples=300)
-@given(searches(), st.integers(1, 12), metrics, st.data())
-def test_top_k_is_a_full_scan_of_exact_distances(search, k, metric, data):
+@given(searches(), st.integers(1, 12), metrics, st.booleans(), st.data())
+def test_top_k_is_a_full_scan_of_exact_distances(search, k, metric, is_bounded, data):
     matrix, query = search
     gaps = data.draw(hnp.arrays(np.int64, len(matrix), elements=st.integers(1, 3)))
     rows = None if data.draw(st.booleans()) else np.cumsum(gaps) - 1
     total = len(matrix) if rows is None else int(rows[-1]) + 2
     mask = data.draw(st.none() | hnp.arrays(np.bool_, total))
     column = VectorColumn.of(matrix, rows, total)
-    distances, found = top_k(column, query, k, metric, mask)
+    with mock.patch.object(distance, "BOUNDED_MIN", 0 if is_bounded else 2**40):
+        distances, found = top_k(column, query, k, metric, mask)
     expected_distances, expected_rows = brute_force(column, query, k, metric, mask)
     assert found.tolist() == expected_rows.tolist()
     assert distances.dtype == np.float32 and found.dtype == np.int64
@@ -85,7 +87,7 @@ def test_candidate_bounds_hold_around_the_true_distance(search, metric):
         sums = distance._row_sums((wide - query) ** 2)
     else:
         sums = distance._row_sums(wide * query)
-    exact = distance._of_sums(sums, norms, float(distance.norms_of(query[None, :])[0]), metric)
+    exact = distance._of_sums(sums, norms * distance.norms_of(query[None, :])[0], metric)
     if metric is Metric.DOT:
         exact = -exact
     low, high = distance._bounds(matrix, norms, query, metric, None)
@@ -218,5 +220,5 @@ def test_sums_of_any_order_decide_only_where_the_definition_agrees(search, metri
     terms = matrix.astype(np.float64)
     sums = distance._row_sums((terms - wide) ** 2 if metric is Metric.L2 else terms * wide)
     with np.errstate(over="ignore"):
-        defined = distance._of_sums(sums, norms, distance._norm(wide), metric).astype(np.float32)
+        defined = distance._of_sums(sums, norms * distance._norm(wide), metric).astype(np.float32)
     assert np.array_equal(exact_distances(matrix, norms, query, metric), defined)
