@@ -8,7 +8,7 @@ segments; they are looked up once per segment, when the next snapshot is taken.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 from elacsym.compute import Compute
 from elacsym.engine import payload
-from elacsym.engine.memtable import Memtable
+from elacsym.engine.memtable import Memtable, Touched
 from elacsym.engine.payload import RowChanges
 from elacsym.engine.segment import SegmentPart
 from elacsym.format.keys import NamespaceKeys
 from elacsym.format.manifest import Manifest, SegmentRef
-from elacsym.format.reading import Steps
+from elacsym.format.reading import Steps, together
 from elacsym.format.wal_entry import WalEntry
 from elacsym.index.ids import IdColumn
 from elacsym.query.plan import Needs
@@ -30,7 +30,7 @@ from elacsym.store.cache import ObjectCache
 from elacsym.store.drive import drive
 from elacsym.types import Attribute, Schema
 
-# up to this many rows or ids the work is shorter than a hop to the pool
+# up to this many rows, or ids to look up, the work is shorter than a hop to the pool
 _INLINE_ROWS = 2_000
 
 
@@ -200,22 +200,31 @@ class NamespaceView:
         await asyncio.gather(*(self._load(state) for state in segments if state.alive is None))
         if self.segments is not segments or self.memtable is not memtable:
             return False
-        for state in segments:
-            upto = len(memtable.touched)
-            pending = memtable.touched[state.resolved :]
-            if pending:
-                ids = IdColumn.concat([t.ids for t in pending])
-                state.mask(
-                    await drive(_rows_of(state.part, ids), self._compute, inline=len(ids) <= _INLINE_ROWS)
-                )
-                # after the mask: a concurrent caller must not see the slots as done before they are
-                state.resolved = max(state.resolved, upto)
+        await self._resolve(segments, memtable.touched)
         return (
             self.segments is segments
             and self.memtable is memtable
             and all(state.resolved == len(memtable.touched) for state in segments)
             and not memtable.merge_groups()
         )
+
+    async def _resolve(self, segments: Sequence[SegmentState], touched: Sequence[Touched]) -> None:
+        """Take into account the rows that the tail's slots replaced; all segments share rounds."""
+        upto = len(touched)
+        behind = [state for state in segments if state.resolved < upto]
+        if not behind:
+            return
+        ids = {
+            resolved: IdColumn.concat([slot.ids for slot in touched[resolved:upto]])
+            for resolved in {state.resolved for state in behind}
+        }
+        looked_up = sum(len(ids[state.resolved]) for state in behind)
+        steps = together([_rows_of(state.part, ids[state.resolved]) for state in behind])
+        found = await drive(steps, self._compute, inline=looked_up <= _INLINE_ROWS)
+        for state, rows in zip(behind, found, strict=True):
+            state.mask(rows)
+            # after the mask: a concurrent caller must not see the slots as done before they are
+            state.resolved = max(state.resolved, upto)
 
     async def _load(self, state: SegmentState) -> None:
         dead = await state.part.dead(state.ref.deletes)

@@ -9,7 +9,7 @@ import pytest
 from support.database import document, open_database, schema, upsert
 
 from elacsym.engine.fold import fold
-from elacsym.engine.request import WriteRequest
+from elacsym.engine.request import Document, WriteRequest
 from elacsym.errors import NamespaceNotFound
 from elacsym.query.ast import OrderKey, Query
 from elacsym.store.memory import MemoryStore
@@ -30,6 +30,24 @@ class SlowDeletes(StoreWrapper):
             self.is_asked.set()
             await self.release.wait()
         return await self.inner.get(key)
+
+
+class SlowRanges(StoreWrapper):
+    """Ranges behind the beginning of a file of ids arrive late; `at_once` is how many
+    files were asked at the same time."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self._under_way, self.at_once = set(), 0
+
+    async def get_ranges(self, key, ranges, *, gap_bytes=1):
+        if key.endswith("/ids") and ranges[0][0] > 0:
+            self._under_way.add(key)
+            self.at_once = max(self.at_once, len(self._under_way))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            self._under_way.remove(key)
+        return await self.inner.get_ranges(key, ranges, gap_bytes=gap_bytes)
 
 
 class VanishingManifest(StoreWrapper):
@@ -119,3 +137,20 @@ async def test_nothing_is_kept_of_the_files_of_a_namespace_that_was_made_anew(tm
     assert not len(database.services.cache.residents)
     for one in (database, other):
         await one.close()
+
+
+async def test_ids_of_the_tail_are_looked_up_in_all_segments_at_once(tmp_path):
+    """A cold query waited for one segment after the other."""
+    store = MemoryStore()
+    writer = await open_database(store, cache_path=tmp_path / "writer")
+    await writer.create("docs", schema())
+    for first in (0, 3_000, 6_000):
+        await writer.write("docs", upsert(*(Document(first + i, {"year": 1}) for i in range(3_000))))
+        await fold(await writer.namespace("docs"))
+    await writer.write("docs", WriteRequest(deletes=(4_000, 8_000)))
+    await writer.close()
+    slow = SlowRanges(store)
+    reader = await open_database(slow, cache_path=tmp_path / "reader")
+    assert (await reader.info("docs")).documents == 8_998
+    assert slow.at_once == 3
+    await reader.close()
