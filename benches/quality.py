@@ -5,7 +5,8 @@
 A set's documents (title and text as one field, stored MiniLM vectors) go to a fresh server; when they are
 folded and indexed, every query is asked as text, as vector, and as both under two fusions. Text is compared
 with a naive BM25 over the same analysis, vectors with exact cosine, fusions with the scorer's fusion of the
-very legs that the server answered. The vector leg is asked twice: as the index answers by default, and looking at every vector.
+very legs that the server answered. The vector leg is asked twice: as the index answers by default, and
+looking at every vector.
 """
 
 from __future__ import annotations
