@@ -193,7 +193,9 @@ class NamespaceView:
         segments, memtable = self.segments, self.memtable
         groups = memtable.merge_groups()
         for group in groups:
-            if sum(chunk.rows for chunk in group) <= _INLINE_ROWS:
+            # joining postings takes several times as long as joining columns
+            has_texts = any(chunk.text_indexes for chunk in group)
+            if not has_texts and sum(chunk.rows for chunk in group) <= _INLINE_ROWS:
                 memtable.replace(group, group[0].joined(group[1:]))
             else:
                 memtable.replace(group, await self._compute.run(group[0].joined, group[1:]))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import numpy as np
 import pytest
 from support.database import document, open_database, schema, upsert
 
+from elacsym.compute import InlineCompute
 from elacsym.engine.fold import fold
 from elacsym.engine.request import Document, WriteRequest
 from elacsym.errors import NamespaceNotFound
-from elacsym.query.ast import OrderKey, Query
+from elacsym.query.ast import OrderKey, Query, TextLeg
 from elacsym.store.memory import MemoryStore
 from elacsym.store.wrapper import StoreWrapper
 
@@ -154,3 +156,30 @@ async def test_ids_of_the_tail_are_looked_up_in_all_segments_at_once(tmp_path):
     assert (await reader.info("docs")).documents == 8_998
     assert slow.at_once == 3
     await reader.close()
+
+
+class CountingCompute(InlineCompute):
+    """Counts what would run in the pool, by the name of the function."""
+
+    def __init__(self):
+        self.runs = Counter()
+
+    async def run(self, fn, *args, **kwargs):
+        self.runs[fn.__name__] += 1
+        return await super().run(fn, *args, **kwargs)
+
+
+async def test_postings_of_the_tail_are_joined_off_the_event_loop(tmp_path):
+    """Joining those of a thousand rows held the loop up for longer than most queries take."""
+    rng = np.random.default_rng(1)
+    database = await open_database(cache_path=tmp_path)
+    await database.create("docs", schema())
+    view = (await database.namespace("docs")).view
+    compute = view._compute = CountingCompute()
+    texts = Query(legs=(TextLeg((("text", 1.0),), "copper"),), top_k=3)
+    for query in (ALL, texts):
+        for i in range(2):
+            await database.write("docs", upsert(document(i, rng)))
+            await database.query("docs", query)
+        assert compute.runs["joined"] == (query is texts)
+    await database.close()
