@@ -107,7 +107,7 @@ class ProcessBuilder:
         try:
             await worker.run(folder)
         except BaseException:
-            del self._workers[worker]
+            self._workers.pop(worker, None)
             await worker.end()
             raise
         loop = asyncio.get_running_loop()
@@ -131,11 +131,11 @@ class ProcessBuilder:
 
     async def close(self) -> None:
         """See Builder."""
-        for worker, ending in self._workers.items():
+        workers, self._workers = self._workers, {}
+        for worker, ending in workers.items():
             if ending is not None:
                 ending.cancel()
             await worker.end()
-        self._workers.clear()
         await asyncio.gather(*self._ending)
         if self._own is not None:
             folder, lock = self._own

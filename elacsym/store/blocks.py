@@ -380,9 +380,11 @@ class BlockFile:
             if head is None:
                 return spans
             with self._lock:
-                backing.write(0, memoryview(bodies[0])[:head_bytes])
-                self._head = head
-                self._settle()
+                # another thread may have had it too: then the file may be whole, and closed
+                if self._head is None:
+                    backing.write(0, memoryview(bodies[0])[:head_bytes])
+                    self._head = head
+                    self._settle()
         damaged: list[Span] = []
         for (start, stop), body in zip(spans, bodies, strict=True):
             run = self._units_of(max(start, head_bytes), stop)

@@ -131,7 +131,7 @@ class ObjectCache:
     async def close(self) -> None:
         """End fetches that are under way; the folder stays for the next process."""
         with self._lock:
-            files = list(self._files.values())
+            files = [*self._files.values(), *self._detached.values()]
         tasks = [*self._whole.close(), *(task for file in files for task in file.close())]
         await asyncio.gather(*tasks, return_exceptions=True)
         self.residents.clear()

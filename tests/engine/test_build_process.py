@@ -126,6 +126,19 @@ async def test_a_cancelled_build_ends_its_process_and_leaves_nothing(tmp_path):
         assert [entry.name for entry in builder._own[0].iterdir()] == ["lock"]
 
 
+async def test_closing_ends_the_processes_of_builds_under_way(tmp_path):
+    async with _builder(tmp_path) as builder:
+        (await builder.build(fold_plan(SHAPES["vector"]))).close()
+        (pid,) = _pids(builder)
+        os.kill(pid, signal.SIGSTOP)
+        building = asyncio.create_task(builder.build(fold_plan(SHAPES["vector"])))
+        await _until(lambda: list(tmp_path.rglob("in/order")))
+        await builder.close()
+        with pytest.raises(BuildFailed):
+            await building
+        assert not _is_alive(pid)
+
+
 async def test_inputs_may_lose_their_names_while_a_build_waits(tmp_path):
     plan = await merge_plan(SHAPES["vector"], tmp_path / "files")
     async with _builder(tmp_path / "build") as builder:

@@ -7,6 +7,7 @@ import mmap
 import os
 import random
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -190,6 +191,26 @@ async def test_a_reader_that_gives_up_does_not_take_the_others_fetch_with_it(ben
     await second
     assert first.cancelled()
     assert bench.store.counts == {"get_ranges": 1}
+
+
+async def test_a_head_that_two_fetches_bring_is_written_once(bench, monkeypatch):
+    """The second would write to a descriptor that was closed when the file was whole, and may be of another
+    file by then."""
+    file = bench.cache().file(KEY, REF)
+    body = [DATA]
+    await asyncio.to_thread(file._look_up, [range(UNITS)])
+    check = file._checked_head
+
+    def checked_head(data):
+        monkeypatch.setattr(file, "_checked_head", check)
+        assert file._take([WHOLE], body) == []  # what another thread does meanwhile
+        return check(data)
+
+    monkeypatch.setattr(file, "_checked_head", checked_head)
+    monkeypatch.setattr(mapped, "_write_all", write := Mock(wraps=mapped._write_all))
+    assert file._take([WHOLE], body) == []
+    assert [call.args[1] for call in write.call_args_list] == [0, REF.head_bytes]
+    assert file.has(*WHOLE)
 
 
 async def test_a_store_that_is_down_is_an_error_to_all_readers_and_is_tried_again_later(bench, options):

@@ -391,8 +391,14 @@ async def test_closing_ends_fetches_that_are_under_way(bench):
     _, ref = await bench.put("b0")
     cache = bench.cache()
     file = cache.file("b0", ref)
-    reads = [asyncio.create_task(file.bring([(0, 10)], 0)), asyncio.create_task(mapped(cache))]
+    evicted = cache.file("evicted", (await bench.put("evicted"))[1])
+    reads = [
+        asyncio.create_task(file.bring([(0, 10)], 0)),
+        asyncio.create_task(evicted.bring([(0, 10)], 0)),
+        asyncio.create_task(mapped(cache)),
+    ]
     await asyncio.sleep(0)
+    cache.drop("evicted")
     await cache.close()
     assert all(
         isinstance(r, asyncio.CancelledError) for r in await asyncio.gather(*reads, return_exceptions=True)
