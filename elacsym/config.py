@@ -210,7 +210,9 @@ class Config:
         "`all`, `indexer`, or `query`: a query node refuses writes and does no upkeep",
     )
     cache_path: str = _setting(
-        "./elacsym-cache", _text, "folder of the disk cache; deleting it costs time only"
+        "./elacsym-cache",
+        _text,
+        "folder of the disk cache, and of segments while they are built; deleting it costs time only",
     )
     cache_disk_bytes: int = _setting(10 * 2**30, _size(0, 2**50), "disk cache limit")
     cache_memory_bytes: int = _setting(256 * 2**20, _size(0, 2**44), "memory cache limit")
