@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from elacsym.engine.database import Database
 from elacsym.engine.namespace import Namespace
-from elacsym.engine.recall import compare, usable, vector_query
+from elacsym.engine.recall import compare, vector_query
 from elacsym.engine.tuning import LEAP_BELOW, Sample, Vector, adjusted_scale, unobserved
 from elacsym.errors import ElacsymError, NamespaceNotFound
 from elacsym.telemetry import (
@@ -131,11 +131,9 @@ class Calibrator:
             rows = sum(view.rows_live for view in snapshot.parts)
             if rows * (type_.dimensions or 0) * 4 > EXACT_BYTES_MAX:
                 return "too_large"
-            vectors = usable(sample.vectors, snapshot.schema, attribute)
-            # too few are usable where most were refused
-            if len(vectors) < QUERIES_MIN or not await self._is_approximate(
-                namespace.name, attribute, vectors[0]
-            ):
+            # a copy: queries that come meanwhile take places in the sample
+            vectors = tuple(sample.vectors)
+            if not await self._is_approximate(namespace.name, attribute, vectors[0]):
                 return "exact"
             for _ in range(_QUERIES_PER_ROUND):
                 query = vector_query(attribute, vectors[sample.queries % len(vectors)], TOP_K)

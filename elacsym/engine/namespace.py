@@ -25,7 +25,7 @@ from elacsym.log.reader import LogReader
 from elacsym.log.settings import LogSettings
 from elacsym.log.writer import LogWriter
 from elacsym.query.ast import Filter, Hit, Query, QueryResult
-from elacsym.query.execute import EffortOf, execute, matching_ids
+from elacsym.query.execute import execute, matching_ids
 from elacsym.query.hits import documents
 from elacsym.query.plan import Needs
 from elacsym.query.searchable import SearchSnapshot
@@ -160,8 +160,14 @@ class Namespace:
     async def query(self, query: Query, *, since_s: float | None = None) -> QueryResult:
         """Answer one query from one snapshot. since_s: see `snapshot`."""
 
-        def answer(snapshot: SearchSnapshot) -> Awaitable[QueryResult]:
-            return execute(snapshot, query, self.services.compute, self._effort_of(query))
+        async def answer(snapshot: SearchSnapshot) -> QueryResult:
+            tuning, inc = self.services.tuning, snapshot.inc
+            result = await execute(
+                snapshot, query, self.services.compute, lambda attribute: tuning.effort(inc, attribute)
+            )
+            # nothing is kept of what was refused: its names and vectors have any size
+            tuning.observe(self.name, inc, query)
+            return result
 
         return await self._read(query.consistency, since_s, answer)
 
@@ -236,11 +242,6 @@ class Namespace:
         # a failure is the query's to meet
         with contextlib.suppress(Unavailable, CorruptObject):
             await self.view.open_ahead(needs)
-
-    def _effort_of(self, query: Query) -> EffortOf:
-        tuning, inc = self.services.tuning, self.reader.manifest.inc
-        tuning.observe(self.name, inc, query)
-        return lambda attribute: tuning.effort(inc, attribute)
 
     def _touch(self) -> None:
         self.used_s = self.services.clock.monotonic_s()

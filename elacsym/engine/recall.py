@@ -166,7 +166,7 @@ async def measure(database: Database, name: str, request: RecallRequest) -> Reca
         attribute = _attribute(snapshot.schema, request.attribute)
         recent: Sequence[Vector] = ()
         if request.source == "recent":
-            asked = usable(services.tuning.recent(snapshot.inc, attribute), snapshot.schema, attribute)
+            asked = services.tuning.recent(snapshot.inc, attribute)
             recent = services.rng.sample(asked, min(len(asked), request.num))
         stored = await _stored(namespace, snapshot, attribute, request.num - len(recent))
     is_shown, compared = request.include_ground_truth, []
@@ -187,12 +187,6 @@ def _attribute(schema: Schema, wanted: str | None) -> str:
     if wanted not in vectors:
         raise InvalidRequest("vector_field", f"{wanted!r} is no vector attribute of the namespace")
     return wanted
-
-
-def usable(vectors: Sequence[Vector], schema: Schema, attribute: str) -> list[Vector]:
-    """Those of the sampled queries that the namespace takes: of its dimensions, and finite."""
-    dimensions = schema.attributes[attribute].type.dimensions
-    return [v for v in vectors if v.shape == (dimensions,) and bool(np.isfinite(v).all())]
 
 
 async def _stored(namespace: Namespace, snapshot: SearchSnapshot, attribute: str, count: int) -> list[Vector]:

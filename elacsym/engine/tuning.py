@@ -124,7 +124,8 @@ class Tuning:
                 self._efforts.popitem(last=False)
 
     def observe(self, namespace: str, inc: str, query: Query) -> None:
-        """Take note of a query that was asked; about a microsecond."""
+        """Take note of a query that was answered, so that its attributes and vectors fit the namespace; about
+        a microsecond."""
         if _is_unobserved.get():
             return
         for leg in query.legs:
@@ -155,8 +156,7 @@ class Tuning:
             self._drop(next(iter(self._samples)))
 
     def recent(self, inc: str, attribute: str) -> Sequence[Vector]:
-        """The sampled queries of an attribute, in no particular order; (d,) each, as they were asked, so that
-        a refused one may be among them."""
+        """The sampled queries of an attribute, in no particular order; (d,) each."""
         sample = self._samples.get((inc, attribute))
         return () if sample is None else tuple(sample.vectors)
 

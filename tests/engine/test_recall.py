@@ -111,8 +111,15 @@ async def test_what_is_no_vector_cannot_be_measured(indexed):
 
 
 async def test_queries_that_were_refused_are_not_measured(indexed):
-    with pytest.raises(InvalidRequest):
-        await indexed.query("docs", vector_query("vector", np.ones(3, np.float32), 10))
+    # they were kept until they were measured, under whatever name they gave
+    for attribute, vector in (
+        ("vector", np.ones(3)),
+        ("x" * 1_000_000, np.ones(1)),
+        ("vector", [np.nan] * 64),
+    ):
+        with pytest.raises(InvalidRequest):
+            await indexed.query("docs", vector_query(attribute, np.array(vector, np.float32), 10))
+    assert list(indexed.services.tuning.samples()) == []
     assert (await measure(indexed, "docs", RecallRequest(num=5))).recent == 0
 
 

@@ -3,7 +3,6 @@
 import random
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -158,10 +157,3 @@ def test_an_effort_is_the_default_until_it_is_set_and_their_number_is_bounded(mo
 
 def test_the_same_queries_are_sampled_alike_under_the_same_seed():
     assert numbers(fed(500)) == numbers(fed(500))
-
-
-@pytest.mark.parametrize("vector", [[], [float("nan")]])
-def test_what_will_be_refused_later_harms_nothing(vector):
-    made = Tuning(random.Random(1))
-    made.observe("docs", "inc", vector_query(*vector))
-    assert len(made.recent("inc", "vector")) == 1
