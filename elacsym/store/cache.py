@@ -117,16 +117,14 @@ class ObjectCache:
         """
         return await self._whole.map(key, size_bytes, digest)
 
-    def drop(self, key: str) -> None:
-        """Forget an object: it was deleted, or its bytes turned out to be damaged."""
-        file = self._files.get(blocks_name(key))
-        if file is not None:
-            self._detach(file)
-        self.residents.drop(key, tier=None)
+    async def drop(self, key: str) -> None:
+        """Forget an object, which was deleted."""
+        names = [blocks_name(key), whole_name(key)]
         if self._folder is not None:
-            for name in (blocks_name(key), whole_name(key)):
+            for name in names:
                 self._folder.forget(name)
-                self._folder.unlink([name])
+        await self._evict(names)
+        self.residents.drop(key, tier=None)
 
     async def close(self) -> None:
         """End fetches that are under way; the folder stays for the next process."""
@@ -173,14 +171,17 @@ class ObjectCache:
             await self._evict(gone)
 
     async def _evict(self, names: list[str]) -> None:
-        if not names or self._folder is None:
+        if not names:
             return
+        folder = self._folder
         with self._lock:
+            # before the last user goes: large files take long to free, and then the pool does it
+            aside = [] if folder is None else folder.put_aside(names)
             for name in names:
                 if (file := self._files.get(name)) is not None:
                     self._detach(file)
-            aside = self._folder.put_aside(names)
-        await self._compute.run(self._folder.unlink, aside)
+        if folder is not None and aside:
+            await self._compute.run(folder.unlink, aside)
 
     def _detach(self, file: BlockFile) -> None:
         """Let go of a file: whoever uses it goes on, the next `file` makes another."""
@@ -225,7 +226,7 @@ class CachedStore(StoreWrapper):
         """See ObjectStore."""
         await self.inner.delete(key)
         if job_of_segment_file(key) is not None:
-            self.cache.drop(key)
+            await self.cache.drop(key)
 
     async def close(self) -> None:
         """See ObjectStore."""

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import random
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -216,7 +218,7 @@ async def test_what_was_dropped_is_fetched_again(bench):
         await mapped(cache, "small", SMALL)
         await brought(cache.file("blob", ref), unit_span(3, ref), data=data)
         for key in (KEY, "small", "blob"):
-            cache.drop(key)
+            await cache.drop(key)
         assert bench.files() == []
         assert cache.residents.bytes == 0
     assert bench.store.counts == {"get": 4, "get_ranges": 2}
@@ -229,6 +231,28 @@ async def test_a_deleted_segment_file_leaves_the_cache(bench):
     assert bench.files() == []
     with pytest.raises(ObjectMissing):
         await mapped(store.cache)
+
+
+async def test_files_are_freed_in_the_pool(bench, monkeypatch):
+    """Freeing a large one takes tens of milliseconds."""
+    threads, unlink = [], os.unlink
+
+    def recorded(path, **options):
+        threads.append(threading.current_thread())
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "unlink", recorded)
+    data, ref = await bench.put("b0")
+    cache = bench.cache(disk_bytes_max=200_000)
+    cache.residents.put("b0", file := cache.file("b0", ref), 1)
+    await brought(file, unit_span(3, ref), data=data)
+    del file
+    other, other_ref = await bench.put("b1", seed=1)
+    await brought(cache.file("b1", other_ref), (0, unit_span(20, other_ref)[1]), data=other)
+    await cache.drop("b1")
+    assert bench.files() == []
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads
 
 
 async def test_mutable_keys_pass_the_cache_by(bench):
@@ -398,7 +422,7 @@ async def test_closing_ends_fetches_that_are_under_way(bench):
         asyncio.create_task(mapped(cache)),
     ]
     await asyncio.sleep(0)
-    cache.drop("evicted")
+    await cache.drop("evicted")
     await cache.close()
     assert all(
         isinstance(r, asyncio.CancelledError) for r in await asyncio.gather(*reads, return_exceptions=True)
@@ -470,7 +494,7 @@ async def test_readers_under_faults_and_eviction_see_right_bytes_or_an_error(ben
                 continue
             cache.residents.put(key, file, rng.randrange(50_000))
             if rng.random() < 0.05:
-                cache.drop(key)
+                await cache.drop(key)
 
     await asyncio.gather(*(reader() for _ in range(8)))
     assert served > 100
