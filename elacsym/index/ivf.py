@@ -160,7 +160,8 @@ class VectorIndex:
             rest = self._rest(positions, lists, mask)[: wanted - len(positions)]
             positions = np.concatenate((positions, rest))
             keys = np.concatenate((keys, np.full(len(rest), np.inf, np.float32)))
-        return Candidates(positions, keys, len(lists), int(self._lists.sizes[lists].sum()))
+        codes = len(self) if len(lists) == len(self._lists.all) else int(self._lists.sizes[lists].sum())
+        return Candidates(positions, keys, len(lists), codes)
 
     def rerank(self, positions: Rows, query: Query, k: int, metric: Metric) -> Steps[tuple[Distances, Rows]]:
         """See Vectors."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -120,8 +120,7 @@ def _at(rank: float, values: npt.NDArray[np.float64]) -> float:
     return low + (high - low) * (log - _LOG_RANKS[i - 1]) / (_LOG_RANKS[i] - _LOG_RANKS[i - 1])
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """lists: to look at first, nearest first. others: further lists with matching rows; squares:
     (len(others),) their squared distances. usual: the squared distance of the k-th match up to which they
     need no look."""
@@ -184,14 +183,14 @@ class Lists:
     def _within(self, squares: Floats, counts: Ints, wanted: int, effort: Effort, rank: float) -> Ints:
         """Indices of the lists that spread and `wanted` ask for, nearest first where they are not nearly
         all."""
-        nearest = max(0.0, float(squares.min()))
+        nearest = max(0.0, float(np.minimum.reduce(squares)))
         limit = nearest + effort.scale * self._reach.spread(nearest, rank)
         found = int(np.count_nonzero(squares <= limit))
         if found > SHARE_ALL * len(squares):
-            return np.arange(len(squares))
+            return self.all[: len(squares)]
         order = squares.argsort()
         chosen: Ints = order[: max(found, effort.lists_min)]
-        if counts[chosen].sum() < wanted:
+        if np.add.reduce(counts[chosen]) < wanted:
             enough = int(counts[order].cumsum().searchsorted(wanted)) + 1
             chosen = order[:enough]
         return chosen
@@ -201,7 +200,10 @@ def squared_distances(centroids: Points, squares: Floats, points: Points) -> Flo
     """(…, L) float32 squared distances of points (…, width) to centroids of known squared lengths."""
     found: Floats
     if points.ndim == 1:
-        found = squares - 2.0 * np.vecdot(centroids, points) + np.vecdot(points, points)
+        found = np.vecdot(centroids, points)
+        found *= -2.0
+        found += squares
+        found += np.vecdot(points, points)
         return found
     found = squares - 2.0 * (points @ centroids.T) + np.vecdot(points, points)[:, None]
     return found

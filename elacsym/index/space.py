@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,7 @@ _QUERY_LENGTH_MAX = 1e15
 Points = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A query in the space. point: (width,) float32. A squared distance s stands for (s + shift) · factor:
     l2 the squared distance, cosine 1 - cos, dot the negated product."""
 
@@ -37,6 +36,8 @@ class Target:
 
     def keys(self, squares: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(c,) float32: what these squared distances stand for; ascending is better."""
+        if not self.shift and self.factor <= 1.0:
+            return squares * np.float32(self.factor)
         with np.errstate(over="ignore"):
             return ((squares.astype(np.float64) + self.shift) * self.factor).astype(np.float32)
 
@@ -102,23 +103,28 @@ class Space:
 
     def target(self, query: Query) -> Target:
         """A query as a point. query: (d,) float32, finite."""
-        point = np.zeros(self.width, np.float32)
-        if self.metric is Metric.L2:
-            wide = query.astype(np.float64) * self.scale
-            length = math.sqrt(np.vecdot(wide, wide))
-            # a query so far off that squares leave float32 keeps its direction
-            point[: self.dimensions] = wide * min(1.0, _QUERY_LENGTH_MAX / max(length, 1.0))
-            return Target(point, 0.0, self.scale**-2)
         wide = query.astype(np.float64)
         length = math.sqrt(np.vecdot(wide, wide))
+        if self.metric is Metric.L2:
+            # a query so far off that squares leave float32 keeps its direction
+            reduced = min(1.0, _QUERY_LENGTH_MAX / max(length * self.scale, 1.0))
+            return Target(self._padded(wide, self.scale * reduced), 0.0, self.scale**-2)
         wanted = 1.0 if self.metric is Metric.COSINE else self.typical
         stretch = wanted / length if length else 0.0
-        point[: self.dimensions] = wide * stretch
+        point = self._padded(wide, stretch)
         if self.metric is Metric.COSINE:
             return Target(point, 0.0, 0.5)
         if not stretch:
             return Target(point, 0.0, 0.0)
         return Target(point, -(wanted**2 + self.bound**2), 0.5 / (stretch * self.scale))
+
+    def _padded(self, vector: npt.NDArray[np.float64], factor: float) -> Points:
+        """(width,) float32: a multiple of a vector, zeros after it."""
+        if len(vector) == self.width:
+            return (vector * factor).astype(np.float32)
+        point = np.zeros(self.width, np.float32)
+        np.multiply(vector, factor, out=point[: len(vector)], casting="same_kind")
+        return point
 
 
 def _floats(matrix: Matrix) -> npt.NDArray[Any]:
