@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import mmap
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,15 +150,15 @@ class Rows(Protocol):
         ...
 
 
-class TailRows:
-    """Rows of the log's tail."""
+class _Columns(ABC):
+    """What is gathered from inputs column by column."""
 
-    def __init__(self, inputs: Sequence[TailInput], schema: Schema) -> None:
-        self._inputs, self._schema = inputs, schema
+    def __init__(self, inputs: Sequence[TailInput] | Sequence[SegmentInput], schema: Schema) -> None:
+        self._rows, self._schema = sum(len(i.rows) for i in inputs), schema
 
     def __len__(self) -> int:
         """See Rows."""
-        return sum(len(i.rows) for i in self._inputs)
+        return self._rows
 
     def ids(self) -> IdColumn:
         """See Rows."""
@@ -171,6 +172,18 @@ class TailRows:
     def column(self, name: str) -> pa.Array:
         """See Rows."""
         return self._gathered(segment_format.column_name(name), self._schema.attributes[name])
+
+    @abstractmethod
+    def _gathered(self, column: str, attribute: Attribute | None) -> pa.Array:
+        """A column of the rows; attribute: None for those that every input has."""
+
+
+class TailRows(_Columns):
+    """Rows of the log's tail."""
+
+    def __init__(self, inputs: Sequence[TailInput], schema: Schema) -> None:
+        super().__init__(inputs, schema)
+        self._inputs = inputs
 
     def vectors(self, name: str) -> tuple[Matrix, RowNumbers]:
         """See Rows."""
@@ -195,32 +208,16 @@ class TailRows:
         return pa.concat_arrays(pieces)
 
 
-class SegmentRows:
+class SegmentRows(_Columns):
     """Rows of segments. scratch: a folder for what is large and needed for a while; None: memory.
 
     Raises ObjectMissing, CorruptObject.
     """
 
     def __init__(self, inputs: Sequence[SegmentInput], schema: Schema, scratch: Path | None = None) -> None:
-        self._inputs, self._schema, self._scratch = inputs, schema, scratch
+        super().__init__(inputs, schema)
+        self._inputs, self._scratch = inputs, scratch
         self._files = [{part: file.data() for part, file in i.files.items()} for i in inputs]
-
-    def __len__(self) -> int:
-        """See Rows."""
-        return sum(len(i.rows) for i in self._inputs)
-
-    def ids(self) -> IdColumn:
-        """See Rows."""
-        return IdColumn.from_arrow(self._gathered(ID, None))
-
-    def versions(self) -> npt.NDArray[np.uint64]:
-        """See Rows."""
-        versions: npt.NDArray[np.uint64] = self._gathered(segment_format.VERSION, None).to_numpy()
-        return versions
-
-    def column(self, name: str) -> pa.Array:
-        """See Rows."""
-        return self._gathered(segment_format.column_name(name), self._schema.attributes[name])
 
     def vectors(self, name: str) -> tuple[Matrix, RowNumbers]:
         """See Rows."""
