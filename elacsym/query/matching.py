@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from elacsym.format.reading import Steps, together
-from elacsym.query.ast import Filter
+from elacsym.query.ast import And, Compare, Filter, Not, Or
 from elacsym.query.columns import Bools
 from elacsym.query.filters import estimate, matches
 from elacsym.query.searchable import PartView, SearchSnapshot
@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 FILTER_MEMO_ENTRIES_MAX = 64
 FILTER_MEMO_BYTES_MAX = 32 * 2**20
+# a filter that is larger itself, because it lists many values, is not remembered
+FILTER_BYTES_MAX = 64 * 2**10
+_VALUE_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,24 @@ def matching(snapshot: SearchSnapshot, condition: Filter | None) -> Steps[Matche
     if known is not None or condition is None:
         return known or live_rows(snapshot)
     found = yield from narrowed(snapshot, live_rows(snapshot), condition)
+    if _size_bytes(condition) > FILTER_BYTES_MAX:
+        return found
     rows = sum(view.part.rows for view in snapshot.parts)
     entries_max = min(FILTER_MEMO_ENTRIES_MAX, max(1, FILTER_MEMO_BYTES_MAX // max(1, rows)))
     return remembered(snapshot, "filter", condition, entries_max, lambda: found)
+
+
+def _size_bytes(condition: Filter) -> int:
+    """About how much memory a filter takes."""
+    match condition:
+        case Compare():
+            values = condition.value if isinstance(condition.value, list | tuple) else (condition.value,)
+            texts = sum(len(value) for value in values if isinstance(value, str))
+            return _VALUE_BYTES * (2 + len(values)) + texts
+        case Not():
+            return _VALUE_BYTES + _size_bytes(condition.condition)
+        case And() | Or():
+            return _VALUE_BYTES + sum(_size_bytes(inner) for inner in condition.conditions)
 
 
 def narrowed(snapshot: SearchSnapshot, among: Matches, condition: Filter) -> Steps[Matches]:

@@ -81,7 +81,7 @@ def shape_of(query: Query) -> Hashable:
     """What `needs_of` depends on: queries of one shape open the same."""
     return (
         tuple(leg.attribute if isinstance(leg, VectorLeg) else leg.fields for leg in query.legs),
-        query.filter,
+        columns_of(query.filter),  # not the filter, which may be as large as a request
         query.order_by,
         query.aggregate,
         query.include_attributes,

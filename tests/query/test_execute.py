@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -21,6 +22,7 @@ from elacsym.query.ast import (
     Fusion,
     Not,
     Op,
+    Or,
     OrderKey,
     Query,
     TextLeg,
@@ -270,6 +272,24 @@ async def test_a_filter_is_evaluated_once_for_a_snapshot_and_remembered_filters_
         assert await count(year) == (0, False)
     assert len(snapshot.memo["filter"]) == 64
     assert await count(2020) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        Compare("year", Op.IN, tuple(range(5_000))),
+        Compare("title", Op.EQ, "x" * 100_000),
+        Not(Or(tuple(Compare("year", Op.EQ, year) for year in range(5_000)))),
+    ],
+)
+async def test_a_large_filter_is_not_remembered(condition):
+    # a snapshot kept 64 of them, each up to the size of a request
+    snapshot = snapshot_of(SCHEMA, DOCUMENTS)
+    query = Query(aggregate=Aggregate(), filter=condition, explain=True)
+    for _ in range(2):
+        assert not (await execute(snapshot, query, INLINE)).plan["filter"]["remembered"]
+    assert "filter" not in snapshot.memo
+    assert len(pickle.dumps(snapshot.memo["opened"])) < 1_000
 
 
 async def test_explanations_are_json_and_tell_the_way_through_each_part():
