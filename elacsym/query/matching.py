@@ -91,8 +91,10 @@ def _size_bytes(condition: Filter) -> int:
     match condition:
         case Compare():
             values = condition.value if isinstance(condition.value, list | tuple) else (condition.value,)
-            texts = sum(len(value) for value in values if isinstance(value, str))
-            return _VALUE_BYTES * (2 + len(values)) + texts
+            size_bytes = _VALUE_BYTES * (2 + len(values))
+            if size_bytes <= FILTER_BYTES_MAX:  # else it is known to be large
+                size_bytes += sum(len(value) for value in values if isinstance(value, str))
+            return size_bytes
         case Not():
             return _VALUE_BYTES + _size_bytes(condition.condition)
         case And() | Or():
