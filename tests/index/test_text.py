@@ -244,19 +244,22 @@ def test_a_file_of_another_part_is_refused():
         TextIndex.of(data, 3)
 
 
-def test_every_flipped_bit_and_every_missing_tail_is_reported():
+def test_every_flipped_bit_and_every_missing_tail_is_reported_with_key_and_offset():
     good = TextIndex.build(pa.array(["cat dog", "cat", None, "Zürich " * 300]), FullText()).encode()
 
     def verified(data: bytes) -> TextIndex:
-        Blob.open(data, "text").verify()
+        Blob.open(data, "seg/text.a").verify()
         return TextIndex.of(data, 4)
+
+    def assert_reported(data: bytes) -> None:
+        with pytest.raises(CorruptObject) as caught:
+            verified(data)
+        assert (caught.value.key, caught.value.offset is None) == ("seg/text.a", False)
 
     assert postings_of(verified(good), "zürich") == [(3, 300)]
     for bit in range(8 * len(good)):
         bad = bytearray(good)
         bad[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(CorruptObject):
-            verified(bytes(bad))
+        assert_reported(bytes(bad))
     for size in range(len(good)):
-        with pytest.raises(CorruptObject):
-            verified(good[:size])
+        assert_reported(good[:size])
