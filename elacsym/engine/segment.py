@@ -51,6 +51,7 @@ class SegmentPart:
     ) -> None:
         self._keys, self._inc, self._ref = keys, inc, ref
         self._cache, self._compute, self._attribute_of = cache, compute, attribute_of
+        self._no_text: TextIndex | None = None
         self._files = {file.part: (self._key(file.part), file) for file in ref.files}
 
     @property
@@ -76,17 +77,24 @@ class SegmentPart:
     def attribute(self, name: str) -> Steps[Values]:
         """An attribute that is no vector."""
         opened = yield from self._opened(segment_format.attribute_part("attr", name), AttributeFile.opened)
-        return opened or MissingValues(self._attribute_of(name).type, self.rows)
+        return MissingValues(self._attribute_of(name).type, self.rows) if opened is None else opened
 
     def vectors(self, name: str) -> Steps[Vectors]:
         """A vector attribute."""
         opened = yield from self._opened(segment_format.vector_part(name), VectorIndex.opened)
-        return opened or VectorColumn.empty(self._attribute_of(name).type.dimensions or 0, self.rows)
+        if opened is None:
+            return VectorColumn.empty(self._attribute_of(name).type.dimensions or 0, self.rows)
+        return opened
 
     def text(self, name: str) -> Steps[TextIndex]:
         """The postings of an attribute."""
         opened = yield from self._opened(segment_format.attribute_part("text", name), TextIndex.opened)
-        return opened or TextIndex.empty(self.rows)
+        if opened is not None:
+            return opened
+        # made once: it takes time in proportion to the rows
+        if self._no_text is None:
+            self._no_text = TextIndex.empty(self.rows)
+        return self._no_text
 
     def _opened(self, part: str, opener: Opener[S]) -> Steps[S | None]:
         found = self._files.get(part)
@@ -108,16 +116,6 @@ class SegmentPart:
         key = self._keys.segment_file(self._inc, ref.job, ref.file.part)
         data = await self._cache.map(key, ref.file.size_bytes, ref.file.digest)
         return deletes_format.decode(data, key=key, rows=self.rows)
-
-    async def versions(self) -> npt.NDArray[np.uint64]:
-        """The log slot that wrote each row."""
-        key, ref = self._files[segment_format.ROWS]
-        data = await self._cache.map(key, ref.size_bytes, ref.digest)
-        columns = await self._compute.run(
-            segment_format.required_columns, data, [segment_format.VERSION], key=key, rows=self.rows
-        )
-        versions: npt.NDArray[np.uint64] = columns[segment_format.VERSION].to_numpy()
-        return versions
 
     async def open(self, needs: Needs) -> None:
         """Have what a query needs first at hand."""

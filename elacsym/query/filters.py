@@ -54,6 +54,19 @@ def columns_of(condition: Filter | None) -> frozenset[str]:
             return frozenset().union(*(columns_of(c) for c in condition.conditions))
 
 
+def operands_of(condition: Filter | None) -> int:
+    """How many values a filter compares with."""
+    match condition:
+        case None:
+            return 0
+        case Compare(value=value):
+            return len(value) if isinstance(value, tuple | list) else 1
+        case Not():
+            return operands_of(condition.condition)
+        case And() | Or():
+            return sum(operands_of(c) for c in condition.conditions)
+
+
 def matches(condition: Filter, schema: Schema, part: Part) -> Steps[Bools]:
     """(rows,) bool, fresh: where a checked filter holds among the rows that may be alive; where a row is
     surely dead the value is arbitrary.

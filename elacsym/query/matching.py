@@ -17,7 +17,7 @@ from elacsym.query.searchable import PartView, SearchSnapshot
 T = TypeVar("T")
 
 FILTER_MEMO_ENTRIES_MAX = 64
-FILTER_MEMO_BYTES_MAX = 32 * 2**20
+FILTER_MEMO_BYTES_MAX = 4 * 2**20
 # a filter that is larger itself, because it lists many values, is not remembered
 FILTER_BYTES_MAX = 64 * 2**10
 _VALUE_BYTES = 32

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from elacsym.format.reading import Steps, together
 from elacsym.query.ast import Leg, Query, TextLeg, VectorLeg
 from elacsym.query.columns import stored
-from elacsym.query.filters import columns_of
+from elacsym.query.filters import columns_of, operands_of
 from elacsym.query.hits import shown
 from elacsym.query.matching import Matches, live_rows
 from elacsym.query.ranking import Ranking
@@ -30,6 +30,7 @@ _US_PER_CODED_ROW = 0.004
 _CODED_ROWS_MIN = 1_024
 _US_PER_TEXT_ROW = 0.002
 _US_PER_FILTERED_ROW = 0.001
+_US_PER_OPERAND = 1.0
 _US_PER_SORTED_ROW = 0.05
 _US_PER_VALUE = 1.0
 _US_PER_PART = 15.0
@@ -120,6 +121,7 @@ def cost_us(query: Query, snapshot: SearchSnapshot) -> float:
     rows = sum(view.part.rows for view in snapshot.parts)
     cost = _US_PER_PART * len(snapshot.parts)
     cost += len(columns_of(query.filter)) * rows * _US_PER_FILTERED_ROW
+    cost += operands_of(query.filter) * _US_PER_OPERAND
     for leg in query.legs:
         cost += _US_PER_LEG
         if isinstance(leg, TextLeg):

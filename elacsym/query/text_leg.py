@@ -29,7 +29,7 @@ from elacsym.types import FullText
 TERMS_REMEMBERED = 512
 # filters whose rows a snapshot remembers, by run of parts, and their bytes
 MASKS_REMEMBERED = 32
-MASK_BYTES_REMEMBERED = 8 * 2**20
+MASK_BYTES_REMEMBERED = 2 * 2**20
 # neighbouring parts of up to so many rows together are searched as one: every part has a fixed cost
 RUN_ROWS_MAX = 2**18
 

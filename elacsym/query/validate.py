@@ -128,7 +128,7 @@ def _checked_compare(condition: Compare, schema: Schema) -> Compare:
     if value is None and op in (Op.EQ, Op.NE):
         return Compare(name, op, None)
     if op in _LISTS or (kind.is_array and op is not Op.CONTAINS):
-        fits = isinstance(value, list | tuple) and all(_is_operand(kind.scalar, v) for v in value)
+        fits = isinstance(value, list | tuple) and _are_operands(kind.scalar, value)
         expected = f"[]{kind.scalar}"
         value = tuple(value) if fits else value
     else:
@@ -152,6 +152,25 @@ def _kind_of(name: str, schema: Schema, operand: Any) -> AttributeType:
     return attribute.type
 
 
+def _are_operands(scalar: Scalar, values: Sequence[Any]) -> bool:
+    """`_is_operand` of all; long lists of one type are checked as a whole."""
+    kinds = set(map(type, values))
+    if scalar in (Scalar.INT, Scalar.UINT) and kinds <= {int}:
+        return True
+    if scalar is Scalar.STRING and kinds <= {str}:
+        return _has_utf8_form("".join(values))
+    return all(_is_operand(scalar, value) for value in values)
+
+
+def _has_utf8_form(text: str) -> bool:
+    """Whether there is no lone surrogate in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _is_operand(scalar: Scalar, value: Any) -> bool:
     """Whether a value can be compared with attributes of a type. Integers fit floats; whole floats do not fit
     integers."""
@@ -159,8 +178,7 @@ def _is_operand(scalar: Scalar, value: Any) -> bool:
         case Scalar.BOOL:
             return isinstance(value, bool)
         case Scalar.STRING:
-            # a lone surrogate has no UTF-8 form
-            return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+            return isinstance(value, str) and _has_utf8_form(value)
         case Scalar.INT | Scalar.UINT:
             return isinstance(value, int) and not isinstance(value, bool)
         case _:
