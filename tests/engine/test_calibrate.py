@@ -231,7 +231,9 @@ async def test_the_loop_rests_for_its_share_and_stops(monkeypatch):
         return await answer(name, query)
 
     database.query = slow
-    monkeypatch.setattr(calibrate.asyncio, "sleep", noted)
+    # the module's own name for it: servers of other tests sleep, too
+    replaced = SimpleNamespace(sleep=noted, create_task=asyncio.create_task, gather=asyncio.gather)
+    monkeypatch.setattr(calibrate, "asyncio", replaced)
     monkeypatch.setattr(calibrate, "_busyness", lambda cores: lambda: False)
     calibrator = Calibrator(database, cpu_share=0.01)
     calibrator.start()
@@ -247,8 +249,8 @@ async def test_the_loop_rests_for_its_share_and_stops(monkeypatch):
 
 async def test_a_busy_process_is_not_kept_busier(monkeypatch):
     now = {"cpu": 0.0, "wall": 0.0}
-    monkeypatch.setattr(calibrate.time, "process_time", lambda: now["cpu"])
-    monkeypatch.setattr(calibrate.time, "monotonic", lambda: now["wall"])
+    clocks = SimpleNamespace(process_time=lambda: now["cpu"], monotonic=lambda: now["wall"])
+    monkeypatch.setattr(calibrate, "time", clocks)
     is_busy = calibrate._busyness(cores=2)
     for cpu, expected in ((0.1, False), (1.5, True), (2.0, True), (0.9, False)):
         now["cpu"] += cpu
