@@ -50,7 +50,7 @@ EAGER_CODES_BYTES = 16 * 2**20
 CANDIDATES_GAP_BYTES = 16 * 1024  # between candidates' vectors; they are spread, so gaps are mostly waste
 MASKS_REMEMBERED = 8
 # what proposing takes in any case, for a byte of code, and what the usual number of candidates do
-PROPOSE_US, CODE_BYTE_US, RERANKED, VECTOR_BYTE_US = 80.0, 7.5e-5, 200, 2e-4
+PROPOSE_US, CODE_BYTE_US, RERANKED, VECTOR_BYTE_US = 80.0, 7.5e-5, 100, 2e-4
 
 
 class _Inside(NamedTuple):
@@ -143,7 +143,7 @@ class VectorIndex:
         selection = selection if matches < len(self) else None
         wanted = min(depth, matches)
         if not wanted:
-            return Candidates(np.empty(0, np.int64), np.empty(0, np.float32), 0, 0)
+            return Candidates(np.empty(0, np.int64), np.empty(0, np.float32), 0.0, 0, 0)
         target = self.space.target(query)
         choice = self._lists.chosen(target.point, wanted, effort, counts, matches)
         lists = choice.lists
@@ -155,13 +155,15 @@ class VectorIndex:
                 more = yield from self._searched(target.point, others, wanted, selection)
                 squares, positions = _merged((squares, positions), more, wanted)
                 lists = np.concatenate((lists, others))
+        kth = float(squares[min(effort.k, len(squares)) - 1]) if len(squares) else 0.0
+        slack = effort.scale * self._lists.reach.slack(kth) * target.factor
         keys = target.keys(squares)
         if len(positions) < wanted:
             rest = self._rest(positions, lists, mask)[: wanted - len(positions)]
             positions = np.concatenate((positions, rest))
             keys = np.concatenate((keys, np.full(len(rest), np.inf, np.float32)))
         codes = len(self) if len(lists) == len(self._lists.all) else int(self._lists.sizes[lists].sum())
-        return Candidates(positions, keys, len(lists), codes)
+        return Candidates(positions, keys, slack, len(lists), codes)
 
     def rerank(self, positions: Rows, query: Query, k: int, metric: Metric) -> Steps[tuple[Distances, Rows]]:
         """See Vectors."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ import numpy.typing as npt
 from elacsym.index.cluster import Clustering, sampled, spaced
 from elacsym.index.codes import TRAINING_ROWS, ListCodes, encode, train
 from elacsym.index.distance import Matrix, Rows, norms_of
-from elacsym.index.probe import LISTS_ALL, RANKS, Reach, squared_distances
+from elacsym.index.probe import LISTS_ALL, RANKS, Reach, blur_of, squared_distances
 from elacsym.index.space import BLOCK_ROWS
 
 NORM_BYTES = 8
 SAMPLE_QUERIES = 256
+BLUR_QUERIES, BLUR_CANDIDATES = 128, 256  # fewer candidates are re-ranked for the first 10
 
 
 def coded(matrix: Matrix, clustering: Clustering) -> dict[str, npt.NDArray[Any]]:
@@ -54,10 +56,11 @@ def _fitted(
     lie further away: a little more than needed."""
     order, offsets, centroids = clustering.order, clustering.offsets, clustering.centroids
     lists = np.arange(len(centroids))
-    if len(lists) <= LISTS_ALL:
-        return Reach.unlimited()
     lookup = ListCodes(codebook, offsets)
     lookup.fill(lists, codes)
+    blur = blur_of(_sampled_candidates(matrix, clustering, lookup))
+    if len(lists) <= LISTS_ALL:
+        return Reach.unlimited(blur)
     depth = min(RANKS[-1] + 1, len(matrix))
     queries = spaced(len(matrix), SAMPLE_QUERIES)
     neighbours = np.full((len(queries), depth), -1, np.int64)
@@ -71,7 +74,23 @@ def _fitted(
         neighbours[number, :count] = np.searchsorted(offsets, found[is_other], "right") - 1
         estimates[number, :count] = squares[is_other]
     to_centroids = squared_distances(centroids, np.vecdot(centroids, centroids), points)
-    return Reach.fitted(to_centroids, radii, neighbours, estimates)
+    return Reach.fitted(to_centroids, radii, neighbours, estimates, blur)
+
+
+def _sampled_candidates(
+    matrix: Matrix, clustering: Clustering, lookup: ListCodes
+) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+    """For sampled rows as queries: their candidates' estimated squared distances, and the true ones."""
+    order, space = clustering.order, clustering.space
+    lists = np.arange(len(clustering.centroids))
+    for position in spaced(len(matrix), BLUR_QUERIES).tolist():
+        point = space.target(matrix[order[position]].astype(np.float32)).point
+        count = min(BLUR_CANDIDATES, len(matrix))
+        estimates, found = lookup.search(point, lists, count, None)
+        is_other = found != position
+        points = space.points(matrix[order[found[is_other]]])
+        points -= point
+        yield estimates[is_other], np.vecdot(points, points)
 
 
 def record_array(matrix: Matrix, order: Rows) -> npt.NDArray[np.uint8]:

@@ -18,6 +18,7 @@ rows needed.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -31,9 +32,10 @@ RANKS = (10, 100, 1_000)
 LISTS_ALL = 12  # so few are looked at together: choosing costs as much
 SHARE_ALL = 0.8  # as it does where nearly all lists would be looked at
 HELD = 0.99  # share of neighbours whose lists a rule has to reach
-MARGIN = 1.15
+SETTLED = 0.995  # share of neighbours whose estimates the blur has to cover
+MARGIN, BLUR_MARGIN = 1.15, 1.3
 USUAL = 0.9  # share of the index's own rows whose distances count as usual
-REACH_NUMBERS = 2 + 3 * len(RANKS)
+REACH_NUMBERS = 3 + 3 * len(RANKS)
 _LOG_RANKS = [math.log(rank) for rank in RANKS]
 
 Floats = npt.NDArray[np.float32]
@@ -42,16 +44,18 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far lists have to be looked at.
+    """How far lists have to be looked at, and candidates.
 
     spreads: (len(RANKS),) float64, squared distances beyond the nearest centroid's. heights: (len(RANKS),)
     float64, how far beyond it the row of a rank itself usually is. shares: (len(RANKS),) float64, the share
     of the lists that spreads make own rows look at. alpha: of the second rule. far: a distance to the nearest
     centroid that hardly any own row exceeds; from further away differences of squares grow with the distance.
+    blur: how far beyond the k-th estimate those of nearly all of the k nearest are, see `slack`.
     """
 
     far: float
     alpha: float
+    blur: float
     spreads: npt.NDArray[np.float64]
     heights: npt.NDArray[np.float64]
     shares: npt.NDArray[np.float64]
@@ -59,20 +63,21 @@ class Reach:
     @classmethod
     def of_array(cls, numbers: npt.NDArray[np.float64]) -> Self:
         """The inverse of `array`."""
-        return cls(float(numbers[0]), float(numbers[1]), *np.split(numbers[2:], 3))
+        return cls(*numbers[:3].tolist(), *np.split(numbers[3:], 3))
 
     def array(self) -> npt.NDArray[np.float64]:
         """(REACH_NUMBERS,) float64."""
-        return np.array([self.far, self.alpha, *self.spreads, *self.heights, *self.shares])
+        numbers = [self.far, self.alpha, self.blur]
+        return np.array([*numbers, *self.spreads, *self.heights, *self.shares])
 
     @classmethod
-    def unlimited(cls) -> Self:
+    def unlimited(cls, blur: float) -> Self:
         """Looks at all lists."""
         infinite, ones = np.full(len(RANKS), np.inf), np.ones(len(RANKS))
-        return cls(np.inf, np.inf, infinite, infinite, ones)
+        return cls(np.inf, np.inf, blur, infinite, infinite, ones)
 
     @classmethod
-    def fitted(cls, squares: Floats, radii: Floats, neighbours: Ints, estimates: Floats) -> Self:
+    def fitted(cls, squares: Floats, radii: Floats, neighbours: Ints, estimates: Floats, blur: float) -> Self:
         """Fit to sample queries. squares: (s, L) squared distances to the centroids; radii: (L,).
         neighbours: (s, n) the lists of the nearest rows, nearest first, -1 where there is none; estimates:
         (s, n) their squared distances, infinite where there is none."""
@@ -91,7 +96,12 @@ class Reach:
         far = 2.0 * float(np.sqrt(max(0.0, np.quantile(nearest, USUAL))))
         spreads = np.maximum.accumulate(np.array(spreads)).tolist()
         shares = [float((squares - nearest <= spread).mean()) for spread in spreads]
-        return cls(far, alpha, np.array(spreads), np.array(heights), np.array(shares))
+        return cls(far, alpha, blur, np.array(spreads), np.array(heights), np.array(shares))
+
+    def slack(self, kth: float) -> float:
+        """How far beyond `kth`, the estimated squared distance of the k-th candidate, the estimate of one of
+        the k nearest may be: errors of codes grow with the distance."""
+        return self.blur * math.sqrt(kth) if kth > 0.0 else 0.0
 
     def share(self, rank: float) -> float:
         """About the share of the lists that the `rank` nearest rows take."""
@@ -105,6 +115,18 @@ class Reach:
         """How far beyond `nearest`, the squared distance of the nearest list, the lists of the `rank` nearest
         rows may be."""
         return _at(rank, self.spreads) * max(1.0, nearest**0.5 / self.far if self.far else 1.0)
+
+
+def blur_of(found: Iterable[tuple[Floats, Floats]], k: int = RANKS[0]) -> float:
+    """`Reach.blur` for sample queries: for each the (c,) estimated squared distances of the best candidates,
+    ascending, and their true ones. Infinite where nothing tells."""
+    beyond = [np.empty(0, np.float32)]
+    for estimates, squares in found:
+        if len(estimates) >= k and estimates[k - 1] > 0:
+            nearest = estimates[squares <= np.partition(squares, k - 1)[k - 1]]
+            beyond.append((nearest - estimates[k - 1]) / np.sqrt(estimates[k - 1]))
+    needed = np.concatenate(beyond)
+    return BLUR_MARGIN * max(0.0, float(np.quantile(needed, SETTLED))) if len(needed) else math.inf
 
 
 def _at(rank: float, values: npt.NDArray[np.float64]) -> float:
@@ -141,12 +163,12 @@ class Lists:
     def __init__(self, centroids: Points, radii: Floats, sizes: Ints, reach: Reach) -> None:
         self.all, self.sizes = np.arange(len(sizes)), sizes
         self._rows = int(sizes.sum())
-        self._centroids, self._radii, self._reach = centroids, radii, reach
+        self._centroids, self._radii, self.reach = centroids, radii, reach
         self._squares = np.vecdot(centroids, centroids)
 
     def expected(self, rank: float) -> float:
         """About how many rows are looked at for the `rank` nearest."""
-        return self._rows * self._reach.share(rank)
+        return self._rows * self.reach.share(rank)
 
     def chosen(
         self, point: Points, wanted: int, effort: Effort, counts: Ints | None = None, matches: int = 0
@@ -168,7 +190,7 @@ class Lists:
         inside = self._within(theirs, counts[lists], wanted, effort, rank)
         is_other = np.ones(len(lists), np.bool_)
         is_other[inside] = False
-        usual = max(0.0, float(squares.min())) + self._reach.height(rank)
+        usual = max(0.0, float(squares.min())) + self.reach.height(rank)
         return Choice(lists[inside], lists[is_other], theirs[is_other], usual)
 
     def further(self, choice: Choice, kth: float, effort: Effort) -> Ints:
@@ -177,14 +199,14 @@ class Lists:
         if kth <= choice.usual:
             return _NO_LISTS
         radii = self._radii[choice.others]
-        lever = (self._reach.alpha * effort.scale) * np.sqrt(np.maximum(choice.squares, 0.0)) * radii
+        lever = (self.reach.alpha * effort.scale) * np.sqrt(np.maximum(choice.squares, 0.0)) * radii
         return choice.others[choice.squares + radii * radii - lever <= kth]
 
     def _within(self, squares: Floats, counts: Ints, wanted: int, effort: Effort, rank: float) -> Ints:
         """Indices of the lists that spread and `wanted` ask for, nearest first where they are not nearly
         all."""
         nearest = max(0.0, float(np.minimum.reduce(squares)))
-        limit = nearest + effort.scale * self._reach.spread(nearest, rank)
+        limit = nearest + effort.scale * self.reach.spread(nearest, rank)
         found = int(np.count_nonzero(squares <= limit))
         if found > SHARE_ALL * len(squares):
             return self.all[: len(squares)]

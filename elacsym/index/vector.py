@@ -36,7 +36,8 @@ Mask = npt.NDArray[np.bool_]
 class Effort:
     """How hard to look for candidates. k: how many of the nearest rows have to be among them.
 
-    scale: how far to look for further lists, in units of what the index's own rows needed; above 1 is more.
+    scale: how far to look for further lists, and to re-rank further candidates, in units of what the index's
+    own rows needed; above 1 is more.
     lists_min: how many lists to look at in any case.
     """
 
@@ -50,12 +51,13 @@ class Candidates:
     """Vectors that may be among the nearest, best first.
 
     positions: (c,) int64. keys: (c,) float32 estimates, ascending is better for every metric and comparable
-    across parts: l2 the squared distance, cosine 1 - cos, dot the negated product. lists, codes: how many
-    were looked at.
+    across parts: l2 the squared distance, cosine 1 - cos, dot the negated product. slack: how far beyond the
+    k-th key the key of one of the k nearest may be. lists, codes: how many were looked at.
     """
 
     positions: Rows
     keys: npt.NDArray[np.float32]
+    slack: float
     lists: int
     codes: int
 

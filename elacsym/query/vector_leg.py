@@ -24,9 +24,10 @@ from elacsym.types import Metric
 
 Way = Literal["scan", "gather", "codes"]
 
-# how many candidates are re-ranked for an answer of k rows: a constant for small k, a multiple for large
-RERANKED_MIN = 160
-RERANKED_PER_ROW = 4
+# how many candidates are re-ranked for an answer of k rows: constants for small k, multiples for large. In
+# between, those whose estimates leave room for a place among the k
+RERANKED_LEAST, RERANKED_LEAST_PER_ROW = 32, 2
+RERANKED_MOST, RERANKED_MOST_PER_ROW = 200, 4
 
 # the share of a part below which reading scattered vectors beats streaming all of them
 _GATHER_SHARE_MAX = 1 / 4
@@ -62,7 +63,7 @@ def nearest(
         for number, vectors in zip(numbers, opened, strict=True)
         if len(vectors)
     ]
-    reranked = RERANKED_MIN + RERANKED_PER_ROW * depth
+    reranked = RERANKED_MOST + RERANKED_MOST_PER_ROW * depth
     wanted = Effort(k=depth) if effort is None else replace(effort, k=depth)
     exact = [search for search in searches if search.way != "codes"]
     coded = [search for search in searches if search.way == "codes"]
@@ -71,7 +72,7 @@ def nearest(
         together([s.vectors.propose(leg.vector, reranked, metric, s.mask, wanted) for s in coded]),
     )
     found: list[PartRows] = [(s.number, d, rows) for s, (d, rows) in zip(exact, scanned, strict=True)]
-    chosen = _cut(proposed, reranked)
+    chosen = _cut(proposed, depth)
     found += yield from together(
         [
             _reranked(search, leg, depth, metric, candidates)
@@ -105,17 +106,21 @@ def _planned(number: int, vectors: Vectors, matches: Matches, effort: Effort | N
     return _Search(number, vectors, mask if count < rows else None, count, way)
 
 
-def _cut(proposed: Sequence[Candidates], reranked: int) -> list[Candidates]:
-    """The best `reranked` candidates of all parts by estimate, ties with the last one kept."""
-    total = sum(len(c.positions) for c in proposed)
-    if total <= reranked:
+def _cut(proposed: Sequence[Candidates], depth: int) -> list[Candidates]:
+    """The candidates of all parts whose estimates leave room for a place among the best `depth`, and all that
+    tie with the last one kept."""
+    least = RERANKED_LEAST + RERANKED_LEAST_PER_ROW * depth
+    most = RERANKED_MOST + RERANKED_MOST_PER_ROW * depth
+    if sum(len(c.positions) for c in proposed) <= least:
         return list(proposed)
-    keys = np.concatenate([c.keys for c in proposed])
-    limit = np.partition(keys, reranked - 1)[reranked - 1]
+    keys = proposed[0].keys if len(proposed) == 1 else np.sort(np.concatenate([c.keys for c in proposed]))
+    slack = max(c.slack for c in proposed)
+    inside = int(keys.searchsorted(float(keys[depth - 1]) + slack, "right"))
+    limit = keys[min(max(inside, least), most, len(keys)) - 1]
+    kept = [int(c.keys.searchsorted(limit, "right")) for c in proposed]
     return [
-        Candidates(c.positions[keep], c.keys[keep], c.lists, c.codes)
-        for c in proposed
-        for keep in (c.keys <= limit,)
+        Candidates(c.positions[:count], c.keys[:count], c.slack, c.lists, c.codes)
+        for c, count in zip(proposed, kept, strict=True)
     ]
 
 

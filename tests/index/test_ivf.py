@@ -73,6 +73,26 @@ def test_nearly_all_neighbours_are_among_the_candidates(metric, dtype):
     assert recall(index, matrix, rows, metric) >= 0.98
 
 
+@pytest.mark.parametrize("rows", [3_000, 9_000])
+@pytest.mark.parametrize("metric", Metric)
+def test_slack_tells_how_few_candidates_hold_nearly_all_neighbours(metric, rows):
+    matrix, row_of, total, data = sample(metric, rows=rows)
+    index = opened(data, total)
+    kept, found, best = 0, 0, 0
+    for query in queries(matrix, 40):
+        proposed = resident(index.propose(query, 1_000, metric, None, Effort(k=10)))
+        near = proposed.keys <= proposed.keys[9] + proposed.slack
+        true = set(true_rows(matrix, row_of, query, 10, metric))
+        all_rows = resident(index.rows_at(proposed.positions))
+        found += len(true & set(all_rows[near].tolist()))
+        best += len(true & set(all_rows.tolist()))
+        kept += np.count_nonzero(near)
+        wider = resident(index.propose(query, 1_000, metric, None, Effort(k=10, scale=2.0)))
+        assert wider.slack >= 1.9 * proposed.slack > 0
+    assert found >= 0.99 * best
+    assert kept < 40 * 250
+
+
 @pytest.mark.parametrize("metric", Metric)
 def test_filters_keep_recall_and_are_obeyed(metric):
     matrix, rows, total, data = sample(metric)
