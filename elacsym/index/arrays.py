@@ -31,7 +31,7 @@ Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 
 BLOCK_ROWS = 1_024
-ROWS_GAP_BYTES = 16 * 2**10  # between chosen rows; they are spread, so gaps are mostly waste
+ROWS_GAP_BYTES = UNIT_BYTES  # between chosen rows; they are spread, so gaps are mostly waste
 ARRAY_BYTES_MAX = 2**31 - 1  # what the 32-bit offsets of an Arrow string or list array reach
 # files up to this size are read whole with their head: their pieces would be as many units
 EAGER_FILE_BYTES_MAX = 2 * UNIT_BYTES
@@ -190,9 +190,8 @@ class StoredArray:
             for start, stop in runs(rows, 8 * UNIT_BYTES, self._rows):
                 spans.append(self.blob.span(f"{self._name}.valid", start // 8, -(-stop // 8)))
         if self._blocks is None:
-            stride = (8 if pa.types.is_boolean(self._leaf) else 1) * BLOCK_ROWS
-            needed = runs(rows, stride, self._rows)
-            if sum(stop - start for start, stop in needed) > _WHOLE_SHARE * self._rows:
+            needed = runs(rows, 8 if pa.types.is_boolean(self._leaf) else 1, self._rows)
+            if len(needed) * UNIT_BYTES > _WHOLE_SHARE * self._values.nbytes:
                 return None
             return spans + [self._values_span(start, stop) for start, stop in needed]
         blocks = np.unique(np.searchsorted(self._blocks[0], rows, "right") - 1)

@@ -259,7 +259,8 @@ class IdFile:
             places = np.searchsorted(self._keys, wanted, "right") - 1
         else:
             blocks = np.searchsorted(self._sample, wanted, "right") - 1
-            yield from self._blob.want(*self._index_spans(wanted, blocks))
+            spans = self._index_spans(wanted, blocks)
+            yield from self._blob.want(*spans, gap_bytes=arrays.ROWS_GAP_BYTES)
             places = self._places(wanted, blocks)
         texts = None if self._texts is None else self._texts.gathered
         return _verified(ids, wanted, places, self._keys, self._rows, texts)
