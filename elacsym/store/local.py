@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from elacsym.clock import new_nonce, system_random
+from elacsym.compute import in_thread
 from elacsym.errors import CorruptObject, InvalidRequest, StoreUnavailable
 from elacsym.format.digest import crc32
 from elacsym.store.base import UNCHANGED, Etag, ObjectInfo, StoredObject, Unchanged
@@ -143,7 +144,7 @@ class LocalStore:
             except OSError as error:
                 raise StoreUnavailable(f"'{key}': {error.strerror or error}") from error
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, guarded)
+        return await in_thread(self._pool, guarded)
 
     def _close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
