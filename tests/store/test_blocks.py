@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import mmap
-import os
 import random
 from pathlib import Path
 from unittest.mock import Mock
@@ -478,18 +478,23 @@ async def test_a_folder_that_takes_no_more_files_means_serving_from_memory(bench
 async def test_files_and_maps_are_closed_when_nobody_refers_to_them(bench):
     cache = bench.cache(compute=InlineCompute())  # a pool's thread lets go of its work a little later
     contents = {f"f{i}": await bench.put(f"f{i}", seed=i) for i in range(8)}
-    before = descriptors(), maps(bench.folder)
+    assert (descriptors(bench.folder), maps(bench.folder)) == (0, 0)
     files = [cache.file(key, ref) for key, (_, ref) in contents.items()]
     for file, (data, ref) in zip(files, contents.values(), strict=True):
         await brought(file, unit_span(3, ref), data=data)
+    assert descriptors(bench.folder) >= 8
     assert maps(bench.folder) == 8
     del files, file
     gc.collect()
-    assert (descriptors(), maps(bench.folder)) == before
+    assert (descriptors(bench.folder), maps(bench.folder)) == (0, 0)
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def descriptors(folder: Path) -> int:
+    found = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself, and of other threads
+            found += str(descriptor.readlink()).startswith(str(folder))
+    return found
 
 
 def maps(folder: Path) -> int:
