@@ -18,6 +18,7 @@ from elacsym.engine.request import Document
 from elacsym.engine.schema import check_name, check_text
 from elacsym.engine.vector_values import encoded_vectors, shown
 from elacsym.errors import InvalidRequest
+from elacsym.index import attribute as attribute_index
 from elacsym.index.ids import IdColumn
 from elacsym.types import (
     FILTERABLE_VALUE_BYTES_MAX,
@@ -33,16 +34,7 @@ from elacsym.types import (
 )
 
 _NONE = type(None)
-_ARROW = {
-    Scalar.STRING: pa.string(),
-    Scalar.INT: pa.int64(),
-    Scalar.UINT: pa.uint64(),
-    Scalar.FLOAT: pa.float64(),
-    Scalar.BOOL: pa.bool_(),
-    Scalar.F32: pa.float32(),
-    Scalar.F16: pa.float16(),
-    Scalar.I8: pa.int8(),
-}
+_COMPONENTS = {Scalar.F32: pa.float32(), Scalar.F16: pa.float16(), Scalar.I8: pa.int8()}
 _PYTHON: dict[Scalar, frozenset[type]] = {
     Scalar.STRING: frozenset({str}),
     Scalar.INT: frozenset({int}),
@@ -56,8 +48,8 @@ _RANGE = {Scalar.INT: (-(2**63), 2**63 - 1), Scalar.UINT: (0, 2**64 - 1)}
 def arrow_type(type_: AttributeType) -> pa.DataType:
     """The Arrow type that stores values of an attribute type."""
     if type_.is_vector:
-        return pa.list_(_ARROW[type_.scalar], type_.dimensions)
-    return pa.list_(_ARROW[type_.scalar]) if type_.is_array else _ARROW[type_.scalar]
+        return pa.list_(_COMPONENTS[type_.scalar], type_.dimensions)
+    return attribute_index.arrow_type(type_)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elacsym.compute import Compute
 from elacsym.engine.columns import arrow_type
 from elacsym.engine.payload import RowChanges
 from elacsym.format.reading import Steps, done
@@ -46,10 +45,9 @@ class Chunk:
         versions: npt.NDArray[np.uint64],
         arrays: dict[str, pa.Array],
         attribute_of: AttributeOf,
-        compute: Compute,
     ) -> None:
         self.id_column, self._versions, self.arrays = ids, versions, arrays
-        self._attribute_of, self._compute = attribute_of, compute
+        self._attribute_of = attribute_of
         self.text_indexes: dict[str, TextIndex] = {}
         self.vector_columns: dict[str, VectorColumn] = {}
         self._ids = MemoryIds(ids)
@@ -104,7 +102,7 @@ class Chunk:
         arrays = {name: pa.concat_arrays([chunk.column(name) for chunk in chunks]) for name in names}
         ids = IdColumn.concat([chunk.id_column for chunk in chunks])
         versions = np.concatenate([chunk.versions() for chunk in chunks])
-        joined = Chunk(ids, versions, arrays, self._attribute_of, self._compute)
+        joined = Chunk(ids, versions, arrays, self._attribute_of)
         joined._take_over(chunks)
         return joined
 
@@ -129,9 +127,7 @@ class Chunk:
         """The rows from `row` on."""
         keep = np.arange(row, self.rows)
         arrays = {name: array.slice(row) for name, array in self.arrays.items()}
-        return Chunk(
-            self.id_column.select(keep), self._versions[row:], arrays, self._attribute_of, self._compute
-        )
+        return Chunk(self.id_column.select(keep), self._versions[row:], arrays, self._attribute_of)
 
 
 def _vector_column(
@@ -171,8 +167,8 @@ class ChunkView(PartView):
 class Memtable:
     """The rows of the tail and which of them are alive."""
 
-    def __init__(self, attribute_of: AttributeOf, compute: Compute) -> None:
-        self._attribute_of, self._compute = attribute_of, compute
+    def __init__(self, attribute_of: AttributeOf) -> None:
+        self._attribute_of = attribute_of
         self._chunks: list[Chunk] = []
         self._first = 0  # global number of the first row kept
         self._row_of: dict[DocumentId, int] = {}
@@ -210,7 +206,7 @@ class Memtable:
         self._alive[start : start + len(values)] = True
         self._rows += len(values)
         versions = np.full(len(values), seq, np.uint64)
-        self._chunks.append(Chunk(ids, versions, arrays, self._attribute_of, self._compute))
+        self._chunks.append(Chunk(ids, versions, arrays, self._attribute_of))
 
     def _grow(self, rows: int) -> None:
         if rows > len(self._alive):

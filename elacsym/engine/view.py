@@ -82,7 +82,7 @@ class NamespaceView:
         self._keys = NamespaceKeys(name)
         self._cache, self._compute = cache, compute
         self._incarnation = _Incarnation()
-        self.memtable = Memtable(self._incarnation.attribute, compute)
+        self.memtable = Memtable(self._incarnation.attribute)
         self.segments: tuple[SegmentState, ...] = ()
         self.manifest: Manifest | None = None
         self.tail = 0
@@ -102,7 +102,7 @@ class NamespaceView:
         if self.manifest is None or self.manifest.inc != manifest.inc:
             self.close()
             self._incarnation = _Incarnation()
-            self.memtable = Memtable(self._incarnation.attribute, self._compute)
+            self.memtable = Memtable(self._incarnation.attribute)
             self.segments, self._schemas = (), []
             self.tail = manifest.applied
         self.memtable.drop_before(manifest.applied)

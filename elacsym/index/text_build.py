@@ -33,6 +33,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elacsym.format import blob
+from elacsym.index.arrays import EAGER_FILE_BYTES_MAX
 from elacsym.index.tokenize import TOKEN_LENGTH_MAX, Analyzer, analyzer
 from elacsym.types import FullText
 
@@ -44,8 +45,6 @@ DENSE_ROWS_MIN = 4_096
 DENSE_SHARE = 8  # dense from 1/8 of the rows on
 VALUES_AT_ONCE = 1_024  # texts that are Python objects at one time while an index is built
 POSTINGS_AT_ONCE = 2**20  # what is sorted or laid out at one time
-# files up to this size are read whole with their head: their pieces would be as many units
-EAGER_FILE_BYTES_MAX = 2 * blob.UNIT_BYTES
 DROPPED = 2**32 - 1  # the number of segments without a term while an index is built
 
 Ints = npt.NDArray[np.int64]

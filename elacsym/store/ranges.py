@@ -6,7 +6,9 @@ import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
-GAP_BYTES_MAX = 256 * 1024  # reading this much too much is cheaper than another request
+from elacsym.format.reading import GAP_BYTES
+
+GAP_BYTES_MAX = GAP_BYTES  # reading this much too much is cheaper than another request
 
 
 def coalesce(

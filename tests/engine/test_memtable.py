@@ -7,7 +7,6 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elacsym.compute import InlineCompute
 from elacsym.engine.memtable import JOINED_BYTES_MAX, Chunk, Memtable
 from elacsym.engine.payload import RowChanges
 from elacsym.format.reading import resident
@@ -41,7 +40,7 @@ def _live(memtable: Memtable) -> dict[int, int]:
 @settings(max_examples=150, deadline=None)
 @given(steps)
 def test_live_rows_are_those_of_a_dictionary_whatever_is_merged_or_dropped(actions):
-    memtable = Memtable(lambda _: _YEAR, InlineCompute())
+    memtable = Memtable(lambda _: _YEAR)
     model: dict[int, tuple[int, int]] = {}
     for seq, (action, value) in enumerate(actions):
         if action == "upsert":
@@ -63,7 +62,7 @@ def test_live_rows_are_those_of_a_dictionary_whatever_is_merged_or_dropped(actio
 
 
 def test_a_view_keeps_its_rows_when_the_memtable_goes_on():
-    memtable = Memtable(lambda _: _YEAR, InlineCompute())
+    memtable = Memtable(lambda _: _YEAR)
     memtable.apply(0, [RowChanges(IdColumn.of("uint", [1, 2]), {"year": pa.array([10, 20])}, None)])
     before = memtable.views()
     memtable.apply(1, [RowChanges(None, {}, IdColumn.of("uint", [1]))])
@@ -72,7 +71,7 @@ def test_a_view_keeps_its_rows_when_the_memtable_goes_on():
 
 
 def test_many_small_writes_leave_few_chunks():
-    memtable = Memtable(lambda _: _YEAR, InlineCompute())
+    memtable = Memtable(lambda _: _YEAR)
     for seq in range(500):
         memtable.apply(seq, [RowChanges(IdColumn.of("uint", [seq]), {"year": pa.array([seq])}, None)])
     for group in memtable.merge_groups():
@@ -96,7 +95,7 @@ def test_joined_chunks_have_the_indexes_of_one_that_was_made_at_once():
             "vector": pa.array(chosen_vectors, pa.list_(pa.float32(), 2)),
         }
         versions = np.zeros(len(chosen_texts), np.uint64)
-        return Chunk(ids, versions, arrays, attributes.__getitem__, InlineCompute())
+        return Chunk(ids, versions, arrays, attributes.__getitem__)
 
     pieces = [chunk(10 * i, *both) for i, both in enumerate(zip(texts, vectors, strict=True))]
     for piece in pieces:
@@ -113,7 +112,7 @@ def test_joined_chunks_have_the_indexes_of_one_that_was_made_at_once():
 
 
 def test_large_chunks_are_not_joined():
-    memtable = Memtable(lambda _: _YEAR, InlineCompute())
+    memtable = Memtable(lambda _: _YEAR)
     rows = JOINED_BYTES_MAX // 16 // 2 + 1
     for seq in range(4):
         ids = IdColumn.of("uint", list(range(seq * rows, (seq + 1) * rows)))
