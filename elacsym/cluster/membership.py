@@ -1,0 +1,104 @@
+"""Who is in the cluster: what every kind of membership offers, and a node that is alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from elacsym.cluster.member import Health, Member, MemberState
+from elacsym.cluster.ring import HashRing
+
+
+class Membership(Protocol):
+    """One node's view of the cluster. It may differ from another node's for a while: that costs throughput,
+    never correctness, because the log fences."""
+
+    @property
+    def own(self) -> Member:
+        """This node."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """How many times this node's view of who is in the ring has changed since it started."""
+        ...
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether this node may begin to own namespaces: an indexer that is not draining and whose heartbeats
+        reach the bucket."""
+        ...
+
+    @property
+    def ring(self) -> HashRing:
+        """The indexers that own namespaces: neither silent nor draining. A new value whenever it changes."""
+        ...
+
+    @property
+    def readers(self) -> HashRing:
+        """The nodes that queries are meant for: the query nodes, or all nodes where there are none."""
+        ...
+
+    def states(self) -> Sequence[MemberState]:
+        """Every member that is known, this node too, in order of node id."""
+        ...
+
+    def member(self, node_id: str) -> Member | None:
+        """A member by its id."""
+        ...
+
+    async def refresh(self) -> None:
+        """Look again now, at most once a second. Raises StoreUnavailable."""
+        ...
+
+    async def drain(self) -> None:
+        """Leave the ring, for good, and let the others know. Raises StoreUnavailable where they cannot be
+        told; this node has stopped claiming all the same."""
+        ...
+
+    async def start(self) -> None:
+        """Begin to take part. Raises InvalidSetting where another process lives under this node's id,
+        StoreUnavailable."""
+        ...
+
+    async def stop(self) -> None:
+        """End every background task; awaited."""
+        ...
+
+
+class Alone:
+    """A cluster of one, without heartbeats."""
+
+    def __init__(self, own: Member) -> None:
+        """`own` may be a query node; then nobody owns anything."""
+        self.own = own
+        self.epoch = 0
+        self.ring = HashRing({own.node_id: own.weight} if own.is_indexer else {})
+        self.readers = HashRing({own.node_id: own.weight})
+        self._is_draining = False
+
+    @property
+    def may_claim(self) -> bool:
+        """Until it drains."""
+        return self.own.is_indexer and not self._is_draining
+
+    def states(self) -> Sequence[MemberState]:
+        """This node."""
+        return (MemberState(self.own, Health.DRAINING if self._is_draining else Health.LIVE),)
+
+    def member(self, node_id: str) -> Member | None:
+        """This node, if it is asked for."""
+        return self.own if node_id == self.own.node_id else None
+
+    async def refresh(self) -> None:
+        """There is nothing to look at."""
+
+    async def drain(self) -> None:
+        """Stop claiming."""
+        self._is_draining = True
+
+    async def start(self) -> None:
+        """There is nothing to begin."""
+
+    async def stop(self) -> None:
+        """There is nothing to end."""

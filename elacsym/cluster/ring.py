@@ -1,0 +1,61 @@
+"""Consistent hashing: which node owns a namespace. Pure; the same answer in every process and release.
+
+Karger et al. 1997, with virtual nodes: a node of weight w stands at `VIRTUAL_NODES` * w places of a circle of
+64-bit hashes (seahash); a name belongs to the first place at or after its own hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import seahash
+
+VIRTUAL_NODES = 512
+
+
+class HashRing:
+    """Nodes on a circle. Immutable."""
+
+    def __init__(self, weights: Mapping[str, float], *, virtual_nodes: int = VIRTUAL_NODES) -> None:
+        """`weights` by node id, above 0; the order of nodes does not matter. No nodes: nobody owns
+        anything."""
+        self.weights = dict(sorted(weights.items()))
+        self._nodes = list(self.weights)
+        places = [
+            (seahash.hash(f"{node}#{number}".encode()), index)
+            for index, node in enumerate(self._nodes)
+            for number in range(max(1, round(virtual_nodes * self.weights[node])))
+        ]
+        # equal hashes are settled by the node's id
+        places.sort()
+        self._hashes = np.array([place for place, _ in places], np.uint64)
+        self._owners = np.array([index for _, index in places], np.int32)
+
+    def owner(self, namespace: str) -> str | None:
+        """The node that owns the namespace; None where there are no nodes."""
+        preferred = self.preference(namespace, 1)
+        return preferred[0] if preferred else None
+
+    def preference(self, namespace: str, count: int | None = None) -> list[str]:
+        """The first `count` different nodes from the namespace's hash on (None: all): owner, its stand-in
+        when it is suspect, and so on; for readers, where the namespace is cached first."""
+        wanted = len(self._nodes) if count is None else min(count, len(self._nodes))
+        found: dict[int, None] = {}
+        start = int(np.searchsorted(self._hashes, np.uint64(seahash.hash(namespace.encode()))))
+        for step in range(len(self._owners)):
+            if len(found) == wanted:
+                break
+            found.setdefault(int(self._owners[(start + step) % len(self._owners)]))
+        return [self._nodes[index] for index in found]
+
+    def shares(self) -> dict[str, float]:
+        """The part of the circle that belongs to each node, 0…1, together 1."""
+        if not self._nodes:
+            return {}
+        # a place owns the arc that ends at it
+        arcs = (self._hashes - np.roll(self._hashes, 1)).astype(np.float64)
+        if len(arcs) == 1:
+            arcs[:] = 2.0**64
+        shares = np.bincount(self._owners, weights=arcs, minlength=len(self._nodes)) / 2.0**64
+        return dict(zip(self._nodes, shares.tolist(), strict=True))
