@@ -8,7 +8,6 @@ This is the only module that reads the environment. Later sources win: defaults,
 from __future__ import annotations
 
 import ipaddress
-import math
 import os
 import re
 import socket
@@ -18,9 +17,13 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
-from elacsym.errors import ElacsymError
+from elacsym import setting_forms as forms
+from elacsym.setting_forms import AwsSettings, NodeEntry, Parse
+from elacsym.setting_forms import show_bytes as show_bytes
+from elacsym.setting_rules import INDEX_ID, check
+from elacsym.setting_rules import PREFIX as PREFIX
+from elacsym.setting_rules import InvalidSetting as InvalidSetting
 
-PREFIX = "ELACSYM_"
 CONFIG_NAME = PREFIX + "CONFIG"
 CONFIG_FILE = "elacsym.toml"
 CLIENT_KEY_NAME = PREFIX + "API_KEY"
@@ -28,124 +31,17 @@ CLIENT_KEY_NAME = PREFIX + "API_KEY"
 # read by the tests and by the client, not by a node
 _OTHER_NAMES = frozenset(
     PREFIX + name
-    for name in ("CONFIG", "TEST_DATA", "REQUIRE_CEPH", "SIM_SEEDS", "URL", "API_KEY", "STORAGE_PATH")
+    for name in (
+        "CONFIG",
+        "TEST_DATA",
+        "REQUIRE_CEPH",
+        "SIM_SEEDS",
+        "URL",
+        "API_KEY",
+        "ADMIN_KEY",
+        "STORAGE_PATH",
+    )
 )
-_UNITS = {"": 1, "B": 1}
-_UNITS |= {f"{letter}iB": 2 ** (10 * i) for i, letter in enumerate("KMGT", 1)}
-_UNITS |= {f"{letter}B": 10 ** (3 * i) for i, letter in enumerate("KMGT", 1)}
-_NODE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-
-
-class InvalidSetting(ElacsymError):
-    """A setting that cannot be used; the message names it, its value and what is allowed."""
-
-    code = "invalid_setting"
-
-
-Parse = Callable[[Any], Any]
-
-
-def _size(low: int, high: int) -> Parse:
-    def parse(value: Any) -> int:
-        allowed = f"a size from {show_bytes(low)} to {show_bytes(high)}, as in 268435456, 256MiB or 10GiB"
-        if isinstance(value, str):
-            match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", value.strip())
-            if match is None or match[2] not in _UNITS:
-                raise ValueError(allowed)
-            value = (
-                int(float(match[1]) * _UNITS[match[2]])
-                if "." in match[1]
-                else int(match[1]) * _UNITS[match[2]]
-            )
-        if type(value) is not int or not low <= value <= high:
-            raise ValueError(allowed)
-        return value
-
-    return parse
-
-
-def _integer(low: int, high: int) -> Parse:
-    def parse(value: Any) -> int:
-        if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value.strip()):
-            value = int(value)
-        if type(value) is not int or not low <= value <= high:
-            raise ValueError(f"an integer from {low} to {high}")
-        return value
-
-    return parse
-
-
-def _seconds(low: float, high: float) -> Parse:
-    def parse(value: Any) -> float:
-        try:
-            seconds = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
-            seconds = math.nan
-        if not low <= seconds <= high:
-            raise ValueError(f"seconds from {low:g} to {high:g}")
-        return seconds
-
-    return parse
-
-
-def _share(value: Any) -> float:
-    try:
-        share = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        share = math.nan
-    if not 0 <= share <= 1:
-        raise ValueError("a share from 0 to 1")
-    return share
-
-
-def _one_of(*allowed: str) -> Parse:
-    def parse(value: Any) -> str:
-        if not isinstance(value, str) or value.strip().lower() not in allowed:
-            raise ValueError("one of " + ", ".join(allowed))
-        return value.strip().lower()
-
-    return parse
-
-
-def _boolean(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    word = value.strip().lower() if isinstance(value, str) else ""
-    if word in ("true", "1", "yes", "on"):
-        return True
-    if word in ("false", "0", "no", "off"):
-        return False
-    raise ValueError("true or false")
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("a text that is not empty")
-    return value.strip()
-
-
-def _storage(value: Any) -> str:
-    text = _text(value)
-    scheme, separator, rest = text.partition("://")
-    if separator and (scheme not in ("file", "s3") or not rest.strip("/")):
-        raise ValueError("a folder, file:///folder or s3://bucket/prefix")
-    return text
-
-
-def _node_id(value: Any) -> str:
-    if not isinstance(value, str) or _NODE_ID.fullmatch(value) is None:
-        raise ValueError("1 to 128 of A-Z a-z 0-9 . _ -")
-    return value
-
-
-def _keys(value: Any) -> tuple[str, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple) or not all(isinstance(p, str) for p in parts):
-        raise ValueError("keys separated by commas")
-    keys = tuple(p.strip() for p in parts if p.strip())
-    if not all(re.fullmatch(r"[\x21-\x7e]{8,512}", key) for key in keys):
-        raise ValueError("keys of 8 to 512 printable ASCII characters without spaces, separated by commas")
-    return keys
 
 
 def _own_node_id() -> str:
@@ -161,129 +57,162 @@ def _setting(
     return field(default=default, metadata=metadata, repr=not secret)
 
 
-@dataclass(frozen=True, slots=True)
-class AwsSettings:
-    """The standard `AWS_*` variables; what is None is left to the S3 library (profiles, instance roles)."""
-
-    access_key_id: str | None = None
-    secret_access_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    region: str | None = None
-    endpoint_url: str | None = None
-    profile: str | None = None
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """The variables that are set and not empty."""
-        return cls(
-            access_key_id=environment.get("AWS_ACCESS_KEY_ID") or None,
-            secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY") or None,
-            session_token=environment.get("AWS_SESSION_TOKEN") or None,
-            region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or None,
-            endpoint_url=environment.get("AWS_ENDPOINT_URL_S3")
-            or environment.get("AWS_ENDPOINT_URL")
-            or None,
-            profile=environment.get("AWS_PROFILE") or None,
-        )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings of a node. Sizes in bytes, durations in seconds. `warnings` are for the log at start."""
 
     storage: str = _setting(
-        "./elacsym-data", _storage, "where the data is: `./folder`, `file:///folder`, `s3://bucket/prefix`"
+        "./elacsym-data",
+        forms.storage,
+        "where the data is: `./folder`, `file:///folder`, `s3://bucket/prefix`",
     )
     unsafe_single_writer_store: bool = _setting(
-        False, _boolean, "use a store that fails the probe of conditional writes; only ever with one process"
+        False,
+        forms.boolean,
+        "use a store that fails the probe of conditional writes; only ever with one process",
     )
     host: str = _setting(
-        "127.0.0.1", _text, "address to listen on; without keys it must be a loopback address"
+        "127.0.0.1", forms.text, "address to listen on; without keys it must be a loopback address"
     )
-    port: int = _setting(3000, _integer(0, 65_535), "port to listen on; 0 takes a free one")
+    port: int = _setting(3000, forms.integer(0, 65_535), "port to listen on; 0 takes a free one")
     node_id: str = _setting(
-        _own_node_id, _node_id, "name of this node, sent as `X-Served-By`", shown="the host name"
+        _own_node_id, forms.node_id, "name of this node, sent as `X-Served-By`", shown="the host name"
     )
     node_type: Literal["all", "indexer", "query"] = _setting(
         "all",
-        _one_of("all", "indexer", "query"),
+        forms.one_of("all", "indexer", "query"),
         "`all`, `indexer`, or `query`: a query node refuses writes and does no upkeep",
+    )
+    nodes: tuple[NodeEntry, ...] = _setting(
+        (),
+        forms.nodes,
+        "the nodes of a cluster: `id=url[;role=query][;weight=2]`, separated by commas; the same list on "
+        "every one",
+        shown="none",
+    )
+    total_nodes: int | None = _setting(
+        None,
+        forms.integer(1, 1_000),
+        "number of indexers of a cluster whose nodes are numbered, instead of a list",
+        shown="none",
+    )
+    node_index: int | None = _setting(
+        None,
+        forms.integer(0, 999),
+        "number of this indexer, from 0; its `ELACSYM_NODE_ID` is then `indexer-N`",
+        shown="none",
+    )
+    node_url_pattern: str = _setting(
+        "http://indexer-{index}:3000", forms.url_pattern, "address of the indexer whose number is `{index}`"
+    )
+    advertise_url: str | None = _setting(
+        None,
+        forms.url,
+        "where other nodes and clients reach this one; without a list or a number of nodes, it joins the "
+        "cluster of all nodes that use the same bucket",
+        shown="none",
+    )
+    node_weight: float = _setting(
+        1.0, forms.weight, "share of the namespaces that this node owns, relative to other nodes"
+    )
+    heartbeat_s: float = _setting(
+        5.0, forms.seconds(0.1, 60), "time between two heartbeats of a node that joined by its address"
+    )
+    heartbeat_silent_s: float = _setting(
+        30.0,
+        forms.seconds(0.5, 3_600),
+        "without a heartbeat for this long a node is out of the cluster; one that cannot reach the bucket "
+        "for this long claims nothing",
+    )
+    suspect_s: float = _setting(
+        10.0, forms.seconds(0.1, 600), "how long a node that did not answer is passed over"
+    )
+    liveness_timeout_s: float = _setting(
+        1.0, forms.seconds(0.05, 60), "time within which another node has to answer `/livez`"
+    )
+    forward: bool = _setting(
+        False, forms.boolean, "pass a write on to the node that owns its namespace, instead of answering 307"
+    )
+    admin_keys: tuple[str, ...] = _setting(
+        (),
+        forms.keys,
+        "keys for `/internal/`, separated by commas; without them only this machine may use it",
+        shown="none",
+        secret=True,
     )
     cache_path: str = _setting(
         "./elacsym-cache",
-        _text,
+        forms.text,
         "folder of the disk cache, and of segments while they are built; deleting it costs time only",
     )
-    cache_disk_bytes: int = _setting(10 * 2**30, _size(0, 2**50), "disk cache limit")
-    cache_memory_bytes: int = _setting(256 * 2**20, _size(0, 2**44), "memory cache limit")
+    cache_disk_bytes: int = _setting(10 * 2**30, forms.size(0, 2**50), "disk cache limit")
+    cache_memory_bytes: int = _setting(256 * 2**20, forms.size(0, 2**44), "memory cache limit")
     api_keys: tuple[str, ...] = _setting(
-        (), _keys, "keys that may use the API, separated by commas", shown="none", secret=True
+        (), forms.keys, "keys that may use the API, separated by commas", shown="none", secret=True
     )
     allow_anonymous: bool = _setting(
-        False, _boolean, "listen on any address without keys: everybody may read and delete everything"
+        False, forms.boolean, "listen on any address without keys: everybody may read and delete everything"
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
-        "info", _one_of("debug", "info", "warning", "error"), "`debug`, `info`, `warning`, `error`"
+        "info", forms.one_of("debug", "info", "warning", "error"), "`debug`, `info`, `warning`, `error`"
     )
     log_format: Literal["auto", "json", "human"] = _setting(
-        "auto", _one_of("auto", "json", "human"), "`json`, `human`, or `auto`: human on a terminal"
+        "auto", forms.one_of("auto", "json", "human"), "`json`, `human`, or `auto`: human on a terminal"
     )
-    threads: int = _setting(0, _integer(0, 1_024), "threads for searching and decoding; 0: one per core")
+    threads: int = _setting(0, forms.integer(0, 1_024), "threads for searching and decoding; 0: one per core")
     request_bytes_max: int = _setting(
-        512 * 2**20, _size(2**10, 2**32), "largest request body, decompressed; beyond: 413"
+        512 * 2**20, forms.size(2**10, 2**32), "largest request body, decompressed; beyond: 413"
     )
     body_bytes_in_flight_max: int = _setting(
-        2**30, _size(2**10, 2**40), "bytes of request bodies held at once; beyond: 429"
+        2**30, forms.size(2**10, 2**40), "bytes of request bodies held at once; beyond: 429"
     )
     request_timeout_s: float = _setting(
-        60.0, _seconds(0.001, 3_600), "time limit of a request; `X-Request-Timeout-Ms` may shorten it"
+        60.0, forms.seconds(0.001, 3_600), "time limit of a request; `X-Request-Timeout-Ms` may shorten it"
     )
     shutdown_timeout_s: float = _setting(
-        30.0, _seconds(0, 3_600), "time for an orderly stop: half for running requests, half for closing"
+        30.0, forms.seconds(0, 3_600), "time for an orderly stop: half for running requests, half for closing"
     )
     calibration_cpu_share: float = _setting(
         0.01,
-        _share,
+        forms.share,
         "share of one core for comparing sampled vector queries with exact search, by which the effort of "
         "searches is set; 0: never",
     )
-    query_concurrency_max: int = _setting(256, _integer(1, 2**20), "queries at once; beyond: 429")
+    query_concurrency_max: int = _setting(256, forms.integer(1, 2**20), "queries at once; beyond: 429")
     unindexed_bytes_max: int = _setting(
         256 * 2**20,
-        _size(2**20, 2**31),
+        forms.size(2**20, 2**31),
         "log bytes of a namespace that may wait for folding; beyond, writes get 429",
     )
-    fold_bytes: int = _setting(16 * 2**20, _size(1, 2**31), "log bytes that start a fold into a segment")
-    fold_slots: int = _setting(4_096, _integer(1, 2**20), "log entries that start a fold")
+    fold_bytes: int = _setting(16 * 2**20, forms.size(1, 2**31), "log bytes that start a fold into a segment")
+    fold_slots: int = _setting(4_096, forms.integer(1, 2**20), "log entries that start a fold")
     fold_age_s: float = _setting(
-        30.0, _seconds(0, 86_400), "age of the oldest unfolded write that starts a fold"
+        30.0, forms.seconds(0, 86_400), "age of the oldest unfolded write that starts a fold"
     )
     build_processes: int = _setting(
         lambda: max(1, (os.cpu_count() or 1) // 2),
-        _integer(0, 256),
+        forms.integer(0, 256),
         "processes that build large segments in the background; 0 builds them in the server itself",
         shown="half of the cores",
     )
     gc_grace_s: float = _setting(
-        900.0, _seconds(0, 604_800), "time between an object's last reference and its deletion"
+        900.0, forms.seconds(0, 604_800), "time between an object's last reference and its deletion"
     )
     upkeep_period_s: float = _setting(
-        1.0, _seconds(0.01, 3_600), "time between two looks at what is to be folded, merged and collected"
+        1.0,
+        forms.seconds(0.01, 3_600),
+        "time between two looks at what is to be folded, merged and collected",
     )
-    open_namespaces_max: int = _setting(1_000, _integer(1, 2**20), "namespaces held open at once")
+    open_namespaces_max: int = _setting(1_000, forms.integer(1, 2**20), "namespaces held open at once")
     namespace_idle_s: float = _setting(
-        300.0, _seconds(0, 604_800), "a namespace that is not used for this long is closed"
+        300.0, forms.seconds(0, 604_800), "a namespace that is not used for this long is closed"
     )
     aws: AwsSettings = field(default_factory=AwsSettings)
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict each other."""
-        if self.body_bytes_in_flight_max < self.request_bytes_max:
-            raise InvalidSetting(
-                f"{PREFIX}BODY_BYTES_IN_FLIGHT_MAX: {self.body_bytes_in_flight_max} is below "
-                f"{PREFIX}REQUEST_BYTES_MAX, {self.request_bytes_max}"
-            )
+        check(self)
 
     @classmethod
     def load(
@@ -307,6 +236,8 @@ class Config:
         for name, value in (flags or {}).items():
             if value is not None:
                 values[name] = _parsed(name, "--" + name.replace("_", "-"), value)
+        if values.get("node_index") is not None:
+            values.setdefault("node_id", INDEX_ID.format(index=values["node_index"]))
         return cls(**values, aws=AwsSettings.from_environment(variables), warnings=tuple(warnings))
 
     def check_listener(self) -> None:
@@ -316,6 +247,16 @@ class Config:
                 f"{PREFIX}HOST: {self.host} can be reached from other machines, but {PREFIX}API_KEYS is "
                 f"empty; set keys, listen on 127.0.0.1, or set {PREFIX}ALLOW_ANONYMOUS=true to let all in"
             )
+
+    @property
+    def listed_nodes(self) -> tuple[NodeEntry, ...]:
+        """The nodes of a cluster whose members are settled by settings; none in any other."""
+        if self.nodes:
+            return self.nodes
+        return tuple(
+            NodeEntry(INDEX_ID.format(index=i), self.node_url_pattern.replace("{index}", str(i)))
+            for i in range(self.total_nodes or 0)
+        )
 
     @property
     def is_open_to_all(self) -> bool:
@@ -332,7 +273,8 @@ class Config:
         shown: dict[str, Any] = {}
         for f in _settings():
             value = getattr(self, f.name)
-            shown[f.name] = f"{len(value)} set" if f.metadata["secret"] else value
+            listed = [str(entry) for entry in value] if f.name == "nodes" else value
+            shown[f.name] = f"{len(value)} set" if f.metadata["secret"] else listed
         return shown
 
 
@@ -422,14 +364,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def show_bytes(size: int) -> str:
-    """A size as people write it, exactly: `256MiB`, or plain bytes where no unit fits."""
-    for unit in ("TiB", "GiB", "MiB", "KiB"):
-        if size and size % _UNITS[unit] == 0:
-            return f"{size // _UNITS[unit]}{unit}"
-    return str(size)
 
 
 def settings_table() -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import elacsym
 from elacsym.config import Config, InvalidSetting, is_loopback, is_one_typo_away, settings_table, show_bytes
+from elacsym.setting_forms import NodeEntry
 
 
 def load(environment=None, flags=None, config_path=None):
@@ -86,6 +87,21 @@ def test_sizes_are_bytes_or_have_a_unit(text, size):
         ("NODE_ID", "a b", "1 to 128 of"),
         ("NODE_ID", "a\r\nb", "1 to 128 of"),
         ("UNINDEXED_BYTES_MAX", "3GiB", "2GiB"),
+        ("NODES", "a", "id=url[;role=query][;weight=2], not 'a'"),
+        ("NODES", "a=http://one,a=http://two", "every node once, not a again"),
+        ("NODES", "a=http://one;rule=query", "role or weight, not 'rule=query'"),
+        ("NODES", "a=http://one;role=all", "one of indexer, query"),
+        ("NODES", "a=http://one;weight=0", "a weight from 0.01 to 16"),
+        ("NODES", "a b=http://one", "1 to 128 of"),
+        ("NODES", "a=one:3000", "http://host:port"),
+        ("TOTAL_NODES", "0", "an integer from 1"),
+        ("NODE_URL_PATTERN", "http://indexer:3000", "{index}"),
+        ("NODE_URL_PATTERN", "indexer-{index}", "http://host:port"),
+        ("ADVERTISE_URL", "http://one/path", "without a path"),
+        ("ADVERTISE_URL", "http://me:secret@one", "http://host:port"),
+        ("ADVERTISE_URL", "http://one:port", "http://host:port"),
+        ("NODE_WEIGHT", "17", "a weight from 0.01 to 16"),
+        ("HEARTBEAT_S", "0", "seconds from 0.1"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_with_name_and_rule(name, value, allowed):
@@ -211,6 +227,65 @@ def test_settings_that_contradict_each_other_are_refused():
         load({"ELACSYM_BODY_BYTES_IN_FLIGHT_MAX": "1MiB"})
 
 
+def test_a_list_of_nodes_is_read_with_roles_and_weights():
+    text = " a=http://one:3000/ , b=https://two;weight=2.5,q=http://[::1]:3;role=query;weight=0.5,"
+    expected = (
+        NodeEntry("a", "http://one:3000"),
+        NodeEntry("b", "https://two", weight=2.5),
+        NodeEntry("q", "http://[::1]:3", role="query", weight=0.5),
+    )
+    config = load({"ELACSYM_NODES": text, "ELACSYM_NODE_ID": "a"})
+    assert config.nodes == config.listed_nodes == expected
+    again = load({"ELACSYM_NODES": ",".join(config.describe()["nodes"]), "ELACSYM_NODE_ID": "a"})
+    assert again.nodes == expected
+
+
+def test_numbered_nodes_have_addresses_by_the_pattern(tmp_path):
+    environment = {"ELACSYM_NODE_INDEX": "1", "ELACSYM_TOTAL_NODES": "2"}
+    config = load(environment)
+    assert config.node_id == "indexer-1"
+    assert config.listed_nodes == (
+        NodeEntry("indexer-0", "http://indexer-0:3000"),
+        NodeEntry("indexer-1", "http://indexer-1:3000"),
+    )
+    pattern = {"ELACSYM_NODE_URL_PATTERN": "http://10.0.0.{index}:80"}
+    assert load(environment | pattern).listed_nodes[1].url == "http://10.0.0.1:80"
+    query_node = load({"ELACSYM_TOTAL_NODES": "2", "ELACSYM_NODE_TYPE": "query", "ELACSYM_NODE_ID": "q"})
+    assert [entry.node_id for entry in query_node.listed_nodes] == ["indexer-0", "indexer-1"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"NODES": "a=http://one", "NODE_ID": "b"}, "NODE_ID: 'b' is none of the nodes a"),
+        ({"NODES": "a=http://one", "NODE_ID": "a", "NODE_TYPE": "query"}, "NODE_TYPE: 'query'"),
+        ({"NODES": "a=http://one,b=http://two;role=query", "NODE_ID": "b"}, "NODE_TYPE: 'all'"),
+        ({"NODES": "b=http://two;role=query", "NODE_ID": "b", "NODE_TYPE": "query"}, "NODES: an indexer"),
+        ({"NODES": "a=http://one", "NODE_ID": "a", "NODE_WEIGHT": "2"}, "NODE_WEIGHT: 2"),
+        ({"NODES": "a=http://one", "NODE_ID": "a", "ADVERTISE_URL": "http://two"}, "ADVERTISE_URL"),
+        ({"NODES": "a=http://one", "NODE_ID": "a", "TOTAL_NODES": "1"}, "TOTAL_NODES"),
+        ({"TOTAL_NODES": "2"}, "NODE_INDEX"),
+        ({"NODE_INDEX": "0"}, "TOTAL_NODES"),
+        ({"NODE_INDEX": "2", "TOTAL_NODES": "2"}, "NODE_INDEX: 2 where 0 to 1"),
+        ({"NODE_INDEX": "1", "TOTAL_NODES": "2", "NODE_ID": "b"}, "NODE_ID: 'b'"),
+        ({"NODE_INDEX": "1", "TOTAL_NODES": "2", "NODE_TYPE": "query"}, "only indexers are numbered"),
+        ({"HEARTBEAT_S": "5", "HEARTBEAT_SILENT_S": "9"}, "HEARTBEAT_SILENT_S: 9"),
+    ],
+)
+def test_settings_of_a_cluster_that_contradict_each_other_are_refused(environment, named):
+    with pytest.raises(InvalidSetting, match=re.escape(named)):
+        load({f"ELACSYM_{name}": value for name, value in environment.items()})
+
+
+def test_admin_keys_are_not_shown():
+    config = load({"ELACSYM_ADMIN_KEYS": "very-secret-key"})
+    assert "very-secret" not in f"{config.describe()} {config}"
+
+
+def test_the_readme_shows_the_table():
+    assert settings_table() in (Path(elacsym.__file__).parents[1] / "README.md").read_text()
+
+
 def test_the_table_names_every_setting():
     rows = re.findall(r"^\| `(ELACSYM_\w+)`", settings_table(), re.MULTILINE)
     assert rows == ["ELACSYM_" + name.upper() for name in load().describe()]
@@ -219,7 +294,7 @@ def test_the_table_names_every_setting():
 def test_every_setting_is_read_by_somebody():
     read = set()
     for file in Path(elacsym.__file__).parent.rglob("*.py"):
-        if file.name != "config.py":
+        if file.name not in ("config.py", "setting_rules.py"):
             nodes = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Attribute)]
             read |= {n.attr for n in nodes if ast.unparse(n.value).split(".")[-1] == "config"}
     behind = {"log_format": "logs_as_json", "allow_anonymous": "check_listener"}
