@@ -6,9 +6,12 @@ Karger et al. 1997, with virtual nodes: a node of weight w stands at `VIRTUAL_NO
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import seahash
 
 VIRTUAL_NODES = 512
@@ -22,15 +25,18 @@ class HashRing:
         anything."""
         self.weights = dict(sorted(weights.items()))
         self._nodes = list(self.weights)
-        places = [
-            (seahash.hash(f"{node}#{number}".encode()), index)
-            for index, node in enumerate(self._nodes)
-            for number in range(max(1, round(virtual_nodes * self.weights[node])))
-        ]
+        places = [_places(node, max(1, round(virtual_nodes * w))) for node, w in self.weights.items()]
+        hashes = np.concatenate(places) if places else np.empty(0, np.uint64)
+        owners = np.repeat(np.arange(len(places), dtype=np.int32), [len(found) for found in places])
         # equal hashes are settled by the node's id
-        places.sort()
-        self._hashes = np.array([place for place, _ in places], np.uint64)
-        self._owners = np.array([index for _, index in places], np.int32)
+        order = np.lexsort((owners, hashes))
+        self._hashes, self._owners = hashes[order], owners[order]
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that are the same wherever nodes and weights are."""
+        text = ",".join(f"{node}={weight!r}" for node, weight in self.weights.items())
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def owner(self, namespace: str) -> str | None:
         """The node that owns the namespace; None where there are no nodes."""
@@ -59,3 +65,9 @@ class HashRing:
             arcs[:] = 2.0**64
         shares = np.bincount(self._owners, weights=arcs, minlength=len(self._nodes)) / 2.0**64
         return dict(zip(self._nodes, shares.tolist(), strict=True))
+
+
+@lru_cache(maxsize=1024)
+def _places(node: str, count: int) -> npt.NDArray[np.uint64]:
+    # remembered, so that a change of one node does not hash the places of all
+    return np.array([seahash.hash(f"{node}#{number}".encode()) for number in range(count)], np.uint64)
