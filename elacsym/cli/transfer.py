@@ -29,7 +29,7 @@ from elacsym.types import Metric
 
 BATCH_BYTES_MAX = 8 * 2**20
 PAGE_BYTES_MAX = 16 * 2**20
-IMPORT_RETRIES = 10
+IMPORT_RETRIES = 64
 _DOCUMENT_IN_MESSAGE = re.compile(r"documents\[(\d+)\]")
 
 BatchSize = Annotated[int, typer.Option(min=1, max=10_000, help="Documents per request at most.")]

@@ -7,14 +7,28 @@
     ├── UnavailableError           503, or no connection: nothing happened
     └── UnknownOutcomeError        a write may have happened; the same idempotency key settles it
 
-Retried: 429, 502, 503, 504 and transport errors, after `Retry-After` or jitter, a bounded number of times.
-Writes carry an `Idempotency-Key` that stays the same over all attempts. A redirect to another host is
-followed, at most twice, but is given the API key only if `redirect_hosts` names that host.
+Retried: 429, 502, 503, 504 and transport errors, after `Retry-After` or jitter, for a bounded time: by
+default longer than a cluster needs to replace a node. Writes carry an `Idempotency-Key` that stays the same
+over all attempts. Every attempt begins at the client's own address. A redirect is followed, at most twice in
+a row, to hosts that `redirect_hosts` names and to members of the cluster, which the server that redirects is
+asked for; nothing is sent anywhere else.
 """
 
-from elacsym.client.api import DEFAULT_URL, AsyncClient, Client
-from elacsym.client.calls import Answer, Document, NamespacePage, QueryParams, Recall, Result, Share, Written
-from elacsym.client.conversation import (
+from elacsym.client.asynchronous import AsyncClient
+from elacsym.client.blocking import Client
+from elacsym.client.calls import (
+    Answer,
+    Consistency,
+    Document,
+    NamespacePage,
+    QueryParams,
+    Recall,
+    Result,
+    Share,
+    Written,
+)
+from elacsym.client.cluster import Cluster, ClusterMember, Move, Owner, Rebalance
+from elacsym.client.errors import (
     ApiError,
     MissingError,
     OverloadedError,
@@ -22,6 +36,7 @@ from elacsym.client.conversation import (
     UnavailableError,
     UnknownOutcomeError,
 )
+from elacsym.client.session import DEFAULT_URL
 
 __all__ = [
     "DEFAULT_URL",
@@ -29,11 +44,17 @@ __all__ = [
     "ApiError",
     "AsyncClient",
     "Client",
+    "Cluster",
+    "ClusterMember",
+    "Consistency",
     "Document",
     "MissingError",
+    "Move",
     "NamespacePage",
     "OverloadedError",
+    "Owner",
     "QueryParams",
+    "Rebalance",
     "Recall",
     "RejectedError",
     "Result",

@@ -27,6 +27,20 @@ class Document(TypedDict):
     attributes: NotRequired[Mapping[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An acknowledged write. As the consistency of a read it makes that read see the write; so
+    does `{"token": token}`."""
+
+    count: int
+    seq: int
+    token: str
+
+
+# `strong`, `eventual`, {"min_seq": …}, {"token": …}, or the write that is to be seen
+Consistency = str | Mapping[str, Any] | Written
+
+
 class QueryParams(TypedDict, total=False):
     """The body of a query, field by field as in the v1 API."""
 
@@ -43,18 +57,9 @@ class QueryParams(TypedDict, total=False):
     aggregate: Mapping[str, Any]
     include_vector: bool
     include_attributes: Sequence[str]
-    consistency: str | Mapping[str, Any]
+    consistency: Consistency
     exact: bool
     explain: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """An acknowledged write. `token`, given to a query as its consistency, makes that query see the write."""
-
-    count: int
-    seq: int
-    token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,7 @@ class Call(Generic[T]):
     """One request and how to read its answer.
 
     gone_is_done: a 404 that follows an attempt of unknown outcome means that the attempt succeeded.
+    namespace: what a write writes.
     """
 
     method: str
@@ -132,12 +138,17 @@ class Call(Generic[T]):
     is_write: bool = False
     idempotency_key: str | None = None
     gone_is_done: bool = False
+    namespace: str = ""
+
+
+def path_segment(namespace: str) -> str:
+    """The name as one segment of a path."""
+    # a dot segment would be normalised away on its way to the server
+    return namespace.replace(".", "%2E") if namespace in {".", ".."} else quote(namespace, safe="")
 
 
 def _path(namespace: str, *rest: str) -> str:
-    # a dot segment would be normalised away on its way to the server
-    name = namespace.replace(".", "%2E") if namespace in {".", ".."} else quote(namespace, safe="")
-    return "/".join(("/v1/namespaces", name, *rest))
+    return "/".join(("/v1/namespaces", path_segment(namespace), *rest))
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:
@@ -157,6 +168,10 @@ def _decode_vector(value: Any) -> npt.NDArray[np.float32] | None:
     if isinstance(value, str):
         return np.frombuffer(base64.b64decode(value), "<f4").astype(np.float32)
     return np.asarray(value, np.float32)
+
+
+def _encode_consistency(consistency: Consistency) -> str | Mapping[str, Any]:
+    return {"token": consistency.token} if isinstance(consistency, Written) else consistency
 
 
 def _encode_document(document: Document) -> dict[str, Any]:
@@ -189,15 +204,14 @@ def _written(value: Mapping[str, Any]) -> Written:
 def create(namespace: str, schema: Mapping[str, Any]) -> Call[bool]:
     """`PUT /v1/namespaces/{ns}`: whether it was created."""
     body = _encode({"schema": schema})
-    return Call("PUT", _path(namespace), lambda v: bool(v["created"]), body, is_write=True)
+    return Call(
+        "PUT", _path(namespace), lambda v: bool(v["created"]), body, is_write=True, namespace=namespace
+    )
 
 
 def upsert(namespace: str, body: bytes, key: str | None) -> Call[Written]:
     """`POST …/upsert` of a body that `encode_documents` made."""
-    path = _path(namespace, "upsert")
-    return Call(
-        "POST", path, _written, body, is_write=True, idempotency_key=key or new_nonce(system_random())
-    )
+    return _documents_write(namespace, "upsert", body, key)
 
 
 def delete(
@@ -207,9 +221,18 @@ def delete(
     if (ids is None) == (condition is None):
         raise ValueError("delete takes either ids or a filter")
     body = _encode({"filter": condition} if ids is None else {"ids": list(ids)})
-    path = _path(namespace, "delete")
+    return _documents_write(namespace, "delete", body, key)
+
+
+def _documents_write(namespace: str, verb: str, body: bytes, key: str | None) -> Call[Written]:
     return Call(
-        "POST", path, _written, body, is_write=True, idempotency_key=key or new_nonce(system_random())
+        "POST",
+        _path(namespace, verb),
+        _written,
+        body,
+        is_write=True,
+        idempotency_key=key or new_nonce(system_random()),
+        namespace=namespace,
     )
 
 
@@ -218,6 +241,8 @@ def query(namespace: str, params: QueryParams) -> Call[Answer]:
     body: dict[str, Any] = dict(params)
     if body.get("vector") is not None:
         body["vector"] = _encode_vector(body["vector"])
+    if "consistency" in body:
+        body["consistency"] = _encode_consistency(body["consistency"])
 
     def read(value: dict[str, Any]) -> Answer:
         return Answer(tuple(map(_result, value.get("results", ()))), value.get("took_ms", 0), value)
@@ -226,10 +251,16 @@ def query(namespace: str, params: QueryParams) -> Call[Answer]:
 
 
 def documents(
-    namespace: str, ids: Sequence[DocumentId], include_vector: bool, consistency: str | Mapping[str, Any]
+    namespace: str, ids: Sequence[DocumentId], include_vector: bool, consistency: Consistency
 ) -> Call[list[Result | None]]:
     """`POST …/documents/get`."""
-    body = _encode({"ids": list(ids), "include_vector": include_vector, "consistency": consistency})
+    body = _encode(
+        {
+            "ids": list(ids),
+            "include_vector": include_vector,
+            "consistency": _encode_consistency(consistency),
+        }
+    )
 
     def read(value: Any) -> list[Result | None]:
         found = {r.id: r for r in (_result(d) for d in value["documents"] if d is not None)}
@@ -299,7 +330,7 @@ def recall(
 
 def delete_namespace(namespace: str) -> Call[None]:
     """`DELETE /v1/namespaces/{ns}`."""
-    return Call("DELETE", _path(namespace), _nothing, is_write=True, gone_is_done=True)
+    return Call("DELETE", _path(namespace), _nothing, is_write=True, gone_is_done=True, namespace=namespace)
 
 
 def health() -> Call[dict[str, Any]]:

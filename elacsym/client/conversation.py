@@ -14,61 +14,24 @@ import httpx
 import orjson
 
 from elacsym.client.calls import Call
-from elacsym.clock import full_jitter_s
-from elacsym.errors import ElacsymError
+from elacsym.client.errors import (
+    RETRIED,
+    ApiError,
+    UnavailableError,
+    UnknownOutcomeError,
+    no_answer,
+    outcome_unknown,
+    refusal,
+)
+from elacsym.client.hosts import Hosts
+from elacsym.clock import Clock, full_jitter_s
 
 HOPS_MAX = 2
 RETRY_AFTER_S_MAX = 30.0
-
-_RETRIED = frozenset({429, 502, 503, 504})
-_NOTHING_HAPPENED = frozenset({"overloaded", "unavailable", "not_owner", "deadline_exceeded"})
+CLUSTER_PATH = "/v1/cluster"
 
 T = TypeVar("T")
 Step = Generator["Send | Wait", "httpx.Response | httpx.TransportError | None", T]
-
-
-class ApiError(ElacsymError):
-    """A call that failed. `code` and `status` are the server's (status 0: there was no answer)."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        code: str,
-        status: int,
-        request_id: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> None:
-        """All fields are what the server answered; `idempotency_key` is that of the failed write."""
-        super().__init__(message)
-        self.code, self.status, self.request_id = code, status, request_id
-        self.idempotency_key = idempotency_key
-
-
-class RejectedError(ApiError):
-    """The server refused the request; nothing was stored and the same request will be refused again."""
-
-
-class MissingError(RejectedError):
-    """What the path names does not exist."""
-
-
-class OverloadedError(ApiError):
-    """The server is busy; nothing was stored."""
-
-    retryable = True
-
-
-class UnavailableError(ApiError):
-    """The server or its store cannot be reached; nothing was stored."""
-
-    retryable = True
-
-
-class UnknownOutcomeError(ApiError):
-    """The write may or may not have been stored; repeat it with `idempotency_key`."""
-
-    retryable = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,67 +54,126 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What all conversations of a client have in common."""
+    """What all conversations of a client have in common.
 
-    base_url: httpx.URL
+    A call is repeated at most `retries` times, and not later than `retry_for_s` after its first failure.
+    """
+
     api_key: str | None
-    redirect_hosts: frozenset[str]
     retries: int
+    retry_for_s: float
     rng: random.Random
+    clock: Clock
 
 
-def converse(policy: Policy, call: Call[T]) -> Step[T]:
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """An attempt without success. may_pass: the same request may succeed later, `retry_after` says when."""
+
+    error: ApiError
+    may_pass: bool
+    retry_after: str = ""
+
+
+def converse(policy: Policy, hosts: Hosts, call: Call[T]) -> Step[T]:
     """Send, follow, wait and send again until there is an answer. Returns it or raises ApiError."""
     may_have_happened = False
+    first_failure_s: float | None = None
     attempt = 0
     while True:
-        answer = yield from _follow(policy, call)
-        if isinstance(answer, httpx.Response) and answer.is_success:
-            return _read(call, answer)
-        error = _error_of(policy, call, answer)
+        outcome = yield from _attempt(policy, hosts, call)
+        if isinstance(outcome, httpx.Response):
+            return _read(call, outcome)
+        error = outcome.error
         if error.status == 404 and may_have_happened and call.gone_is_done:
             return call.read(None)
         may_have_happened |= isinstance(error, UnknownOutcomeError)
-        if not (error.status in _RETRIED or isinstance(answer, httpx.TransportError)):
-            raise error
-        if attempt == policy.retries:
-            raise _unknown(call, error) if may_have_happened else error
-        yield Wait(_delay_s(policy.rng, attempt, answer))
+        wait_s = _delay_s(policy.rng, attempt, outcome.retry_after)
+        now_s = policy.clock.monotonic_s()
+        first_failure_s = now_s if first_failure_s is None else first_failure_s
+        is_late = now_s + wait_s > first_failure_s + policy.retry_for_s
+        if not outcome.may_pass or attempt == policy.retries or is_late:
+            raise outcome_unknown(call, error) if may_have_happened else error
+        yield Wait(wait_s)
         attempt += 1
 
 
-def _follow(policy: Policy, call: Call[T]) -> Step[httpx.Response | httpx.TransportError]:
-    """One attempt: the request and up to HOPS_MAX redirects."""
-    url = httpx.URL(str(policy.base_url).rstrip("/") + call.path)
-    params = call.params
-    for _ in range(HOPS_MAX + 1):
-        answer = yield Send(call.method, str(url), _headers(policy, call, url), call.body, params)
+def _attempt(policy: Policy, hosts: Hosts, call: Call[T]) -> Step[httpx.Response | _Failure]:
+    """The request to the present address and up to HOPS_MAX redirects."""
+    server = hosts.base
+    url, params = _at(server, call.path), call.params
+    for hop in range(HOPS_MAX + 1):
+        answer = yield Send(call.method, str(url), _headers(policy, call), call.body, params)
         assert answer is not None
-        location = answer.headers.get("location") if isinstance(answer, httpx.Response) else None
-        if isinstance(answer, httpx.TransportError) or answer.status_code not in {307, 308} or not location:
+        if isinstance(answer, httpx.TransportError):
+            if hop == 0:
+                hosts.pass_over(server)
+            return _Failure(no_answer(call, url, answer), may_pass=True)
+        if answer.is_success:
             return answer
+        location = answer.headers.get("location")
+        if answer.status_code not in {307, 308} or not location:
+            may_pass = answer.status_code in RETRIED
+            return _Failure(refusal(call, answer), may_pass, answer.headers.get("retry-after", ""))
         url, params = url.join(location), {}
-    raise UnavailableError(
-        f"{call.path} was redirected {HOPS_MAX + 1} times in a row", code="redirect_loop", status=307
-    )
+        if not hosts.is_trusted(url):
+            failure = yield from _ask_for_members(policy, hosts, call, server, url)
+            if failure is not None:
+                return failure
+        server = httpx.URL(f"{url.scheme}://{url.netloc.decode()}")
+    # while a namespace moves, its old and its new owner may name each other for a moment
+    message = f"{call.path} was redirected {HOPS_MAX + 1} times in a row"
+    return _Failure(UnavailableError(message, code="redirect_loop", status=307), may_pass=True)
 
 
-def _headers(policy: Policy, call: Call[T], url: httpx.URL) -> dict[str, str]:
+def _ask_for_members(
+    policy: Policy, hosts: Hosts, call: Call[T], server: httpx.URL, target: httpx.URL
+) -> Step[_Failure | None]:
+    """Ask the server that redirects, because no other knows the same members for sure, whether the target is
+    one of them. None: it is."""
+    headers = _headers(policy, Call("GET", CLUSTER_PATH, dict))
+    answer = yield Send("GET", str(_at(server, CLUSTER_PATH)), headers, None, {})
+    assert answer is not None
+    if isinstance(answer, httpx.TransportError) or answer.status_code in RETRIED:
+        reason = str(answer) if isinstance(answer, httpx.TransportError) else f"{answer.status_code}"
+        message = (
+            f"{server} redirects {call.path} to {target}, but does not say who its members are: {reason}"
+        )
+        return _Failure(UnavailableError(message, code="members_unknown", status=0), may_pass=True)
+    if answer.is_success:
+        try:
+            hosts.learn(member["url"] for member in orjson.loads(answer.content)["members"])
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            return _refused(call, server, target, f"its list of members cannot be read ({error!r})")
+    if hosts.is_trusted(target):
+        return None
+    return _refused(call, server, target, "that is neither a member of the cluster nor a redirect host")
+
+
+def _refused(call: Call[T], server: httpx.URL, target: httpx.URL, reason: str) -> _Failure:
+    message = f"{server} redirects {call.method} {call.path} to {target}: {reason}; nothing was sent there"
+    return _Failure(ApiError(message, code="redirect_refused", status=307), may_pass=False)
+
+
+def _at(server: httpx.URL, path: str) -> httpx.URL:
+    return httpx.URL(str(server).rstrip("/") + path)
+
+
+def _headers(policy: Policy, call: Call[T]) -> dict[str, str]:
+    # only trusted servers are sent anything, so the key may go to all of them
     headers = {"accept": "application/json"}
     if call.body is not None:
         headers["content-type"] = "application/json"
     if call.idempotency_key is not None:
         headers["idempotency-key"] = call.idempotency_key
-    is_ours = (url.scheme, url.netloc) == (policy.base_url.scheme, policy.base_url.netloc)
-    if policy.api_key and (is_ours or {url.host, url.netloc.decode()} & policy.redirect_hosts):
+    if policy.api_key:
         headers["authorization"] = f"Bearer {policy.api_key}"
     return headers
 
 
-def _delay_s(rng: random.Random, attempt: int, answer: httpx.Response | httpx.TransportError) -> float:
-    asked = answer.headers.get("retry-after", "") if isinstance(answer, httpx.Response) else ""
+def _delay_s(rng: random.Random, attempt: int, retry_after: str) -> float:
     try:
-        asked_s = min(max(float(asked), 0.0), RETRY_AFTER_S_MAX)
+        asked_s = min(max(float(retry_after), 0.0), RETRY_AFTER_S_MAX)
     except ValueError:  # absent, or a date, which only proxies send
         return full_jitter_s(rng, attempt, base_s=0.1)
     return asked_s + rng.uniform(0.0, 0.25 * asked_s)
@@ -167,52 +189,3 @@ def _read(call: Call[T], answer: httpx.Response) -> T:
             status=answer.status_code,
             request_id=answer.headers.get("x-request-id"),
         ) from error
-
-
-def _error_of(policy: Policy, call: Call[T], answer: httpx.Response | httpx.TransportError) -> ApiError:
-    if isinstance(answer, httpx.TransportError):
-        was_sent = not isinstance(answer, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-        kind: type[ApiError] = UnknownOutcomeError if call.is_write and was_sent else UnavailableError
-        reason = str(answer) or type(answer).__name__
-        return kind(
-            f"no answer from {policy.base_url} to {call.method} {call.path}: {reason}",
-            code="no_answer",
-            status=0,
-            idempotency_key=call.idempotency_key,
-        )
-    try:
-        body = orjson.loads(answer.content)
-        message, code = str(body["error"]), str(body["code"])
-        request_id = body.get("request_id")
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        message, code, request_id = f"the server answered {answer.status_code}", "no_code", None
-    kind = _kind(answer.status_code, code, is_write=call.is_write)
-    return kind(
-        message,
-        code=code,
-        status=answer.status_code,
-        request_id=request_id or answer.headers.get("x-request-id"),
-        idempotency_key=call.idempotency_key,
-    )
-
-
-def _kind(status: int, code: str, *, is_write: bool) -> type[ApiError]:
-    if status == 429:
-        return OverloadedError
-    if status == 404:
-        return MissingError
-    if 400 <= status < 500:
-        return RejectedError
-    if is_write and code not in _NOTHING_HAPPENED:
-        return UnknownOutcomeError
-    return UnavailableError if status in _RETRIED else ApiError
-
-
-def _unknown(call: Call[T], last: ApiError) -> UnknownOutcomeError:
-    return UnknownOutcomeError(
-        f"{call.method} {call.path} may have been applied: {last}",
-        code="outcome_unknown",
-        status=last.status,
-        request_id=last.request_id,
-        idempotency_key=call.idempotency_key,
-    )
