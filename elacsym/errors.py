@@ -119,9 +119,13 @@ class StoreUnavailable(Unavailable):
 
 
 class NotOwner(Unavailable):
-    """Another node has claimed the namespace's log."""
+    """Another node writes the namespace: the one that `owner_id` and `owner_url` name, where it is known."""
 
     code = "not_owner"
+
+    def __init__(self, reason: str, *, owner_id: str | None = None, owner_url: str | None = None) -> None:
+        super().__init__(reason)
+        self.owner_id, self.owner_url = owner_id, owner_url
 
 
 class DeadlineExceeded(Unavailable):

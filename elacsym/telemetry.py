@@ -163,6 +163,40 @@ WARMINGS = Counter(
     registry=REGISTRY,
 )
 
+CLUSTER_MEMBERS = Gauge(
+    "elacsym_cluster_members",
+    "Nodes that this one knows, by health: live, draining, silent",
+    ["health"],
+    registry=REGISTRY,
+)
+CLUSTER_EPOCHS = Counter(
+    "elacsym_cluster_epochs", "Changes of this node's view of the ring", registry=REGISTRY
+)
+HEARTBEATS = Counter(
+    "elacsym_heartbeats",
+    "Heartbeats of this node by outcome: sent, failed, displaced (another process took over its id)",
+    ["outcome"],
+    registry=REGISTRY,
+)
+HEARTBEATS_CORRUPT = Counter(
+    "elacsym_heartbeats_corrupt", "Heartbeats of other nodes that failed their checks", registry=REGISTRY
+)
+SUSPICIONS = Counter(
+    "elacsym_cluster_suspicions",
+    "Times another node began to be passed over, by what it was found to be: suspect, draining",
+    ["health"],
+    registry=REGISTRY,
+)
+SUSPECT_NODES = Gauge("elacsym_cluster_suspects", "Other nodes that are passed over now", registry=REGISTRY)
+REDIRECTS = Counter("elacsym_cluster_redirects", "Writes answered with 307", registry=REGISTRY)
+FORWARDS = Counter(
+    "elacsym_cluster_forwards",
+    "Writes passed on to another node by outcome: answered, refused (the node was not reached), unavailable "
+    "(it broke off before it had all), unknown (after), cut (in its answer), abandoned (by the client)",
+    ["outcome"],
+    registry=REGISTRY,
+)
+
 
 @dataclass(slots=True)
 class Reads:

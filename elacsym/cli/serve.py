@@ -35,7 +35,7 @@ def serve(
 
     Flags win over ELACSYM_* variables, these over the TOML file.
     """
-    from elacsym.server.node import open_database
+    from elacsym.server.node import open_node
     from elacsym.server.run import serve as run
 
     flags = {
@@ -50,7 +50,7 @@ def serve(
         "allow_anonymous": allow_anonymous,
     }
     settings = Config.load(flags, config_path=config)
-    run(settings, open_database, announce=typer.echo)
+    run(settings, open_node, announce=typer.echo)
 
 
 def demo(

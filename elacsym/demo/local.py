@@ -15,7 +15,7 @@ import uvicorn
 from elacsym.config import Config
 from elacsym.errors import ElacsymError
 from elacsym.server.app import create_app
-from elacsym.server.node import open_database
+from elacsym.server.node import open_node
 
 HOST = "127.0.0.1"
 
@@ -57,7 +57,7 @@ def _listener(port: int) -> socket.socket:
 
 def _serve(config: Config, listener: socket.socket, opened: Future[uvicorn.Server]) -> None:
     async def serve() -> None:
-        app = create_app(config, open_database)
+        app = create_app(config, open_node)
         async with app.router.lifespan_context(app):
             server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False))
             # the socket listens already: whoever connects before the loop runs only waits a little

@@ -21,6 +21,7 @@ from elacsym.engine.view import NamespaceView
 from elacsym.errors import CorruptObject, InvalidRequest, Unavailable
 from elacsym.format.keys import NamespaceKeys
 from elacsym.index.ids import IdColumn
+from elacsym.log.claims import Claims, ClaimsOfAll
 from elacsym.log.reader import LogReader
 from elacsym.log.settings import LogSettings
 from elacsym.log.writer import LogWriter
@@ -60,7 +61,8 @@ class EngineSettings:
 @dataclass(frozen=True, slots=True)
 class Services:
     """What every namespace of a process shares. `store` is the wrapped store, `cache` holds immutable
-    objects, `builder` makes segments, `tuning` knows how hard to look."""
+    objects, `builder` makes segments, `tuning` knows how hard to look, `claims` says what this node may
+    write."""
 
     store: ObjectStore
     cache: ObjectCache
@@ -71,6 +73,7 @@ class Services:
     node_id: str
     builder: Builder
     tuning: Tuning
+    claims: Claims = field(default_factory=ClaimsOfAll)
 
 
 class Namespace:
@@ -88,7 +91,13 @@ class Namespace:
             lambda: self.view.schema, self._matching_ids, self.view.expect, services.rng, services.compute
         )
         self.writer = LogWriter(
-            self.reader, services.store, preparer, *shared, node_id=services.node_id, compute=services.compute
+            self.reader,
+            services.store,
+            preparer,
+            *shared,
+            node_id=services.node_id,
+            compute=services.compute,
+            claims=services.claims,
         )
         self._pace = Pace(services.settings.fold_bytes)
         self.used_s = services.clock.monotonic_s()

@@ -8,6 +8,7 @@ manifest and records.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ class SlotRecord:
     digest:  blake2b-128 of the object. previous: that of the slot before.
     is_void: the entry's epoch is lower than one before it, so it was not applied.
     keys:    (idempotency key, count) of its batches; empty where void.
+    writer:  the node that wrote it.
     """
 
     inc: str
@@ -34,6 +36,14 @@ class SlotRecord:
     size_bytes: int
     is_void: bool
     keys: tuple[tuple[str, int], ...]
+    writer: str
+
+
+def claimant(records: Sequence[SlotRecord]) -> str | None:
+    """The node of the last of these claims that counts; None where none is left of it."""
+    claims = (r for r in reversed(records) if r.kind is EntryKind.CLAIM and not r.is_void)
+    last = next(claims, None)
+    return None if last is None else last.writer
 
 
 class Tail:
@@ -84,6 +94,8 @@ class Tail:
             size_bytes,
             is_void,
             keys,
+            # a few nodes write all slots
+            sys.intern(entry.writer),
         )
         self._records.append(record)
         self.epoch = max(self.epoch, entry.epoch)

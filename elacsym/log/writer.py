@@ -32,10 +32,12 @@ from elacsym.errors import (
 )
 from elacsym.format.digest import blake2b_128
 from elacsym.format.wal_entry import Batch, EntryKind, WalEntry
+from elacsym.log.claims import Claims, ClaimsOfAll
 from elacsym.log.commit import Decision, Outcome, Ownership, SlotAttempt, Step
 from elacsym.log.manifest_file import Loaded
 from elacsym.log.reader import LogReader
 from elacsym.log.settings import DEFAULTS, LogSettings
+from elacsym.log.tail import claimant
 from elacsym.store.base import UNCHANGED, ObjectStore
 from elacsym.telemetry import (
     BACK_PRESSURE,
@@ -142,8 +144,10 @@ class LogWriter:
         settings: LogSettings = DEFAULTS,
         node_id: str = "local",
         compute: Compute | None = None,
+        claims: Claims | None = None,
     ) -> None:
         self.node_id = node_id
+        self._claims = claims or ClaimsOfAll()
         self._reader, self._store, self._preparer = reader, store, preparer
         self._clock, self._rng, self._settings = clock, rng, settings
         self._compute = compute or InlineCompute()
@@ -412,7 +416,8 @@ class LogWriter:
     # claims and entries
 
     async def _own(self) -> None:
-        """Win a claim, unless the last one still stands. Raises NotOwner when all attempts were lost."""
+        """Win a claim, unless the last one still stands. Raises NotOwner when all attempts were lost, and
+        what `Claims.allow` raises."""
         if self.is_owner:
             return
         is_after_loss = self._ownership.epoch is not None or self._pace.commit_s > 0
@@ -420,6 +425,7 @@ class LogWriter:
             if attempt or is_after_loss:
                 await asyncio.sleep(self._pause_s(attempt))
             await self._reader.check()
+            await self._claims.allow(self._reader.name, claimed_by=claimant(self._reader.slots))
             epoch = self._ownership.claim_epoch(self._reader.tail, self._reader.epoch)
             claim = self._entry(EntryKind.CLAIM, epoch)
             outcome = await self._commit(claim)

@@ -14,8 +14,8 @@ from elacsym.config import Config
 from elacsym.server import operations, v1, v1_recall
 from elacsym.server.boundary import Boundary, not_found
 from elacsym.server.endpoint import Endpoint, Operation
-from elacsym.server.node import open_database as open_node
-from elacsym.server.service import OpenDatabase, Service
+from elacsym.server.node import open_node as open_configured
+from elacsym.server.service import OpenNode, Service
 
 _NAMESPACE = "/v1/namespaces/{ns}"
 
@@ -43,15 +43,15 @@ ROUTES: dict[str, dict[str, Operation]] = {
 }
 
 
-def create_app(config: Config, open_database: OpenDatabase = open_node) -> Starlette:
-    """The ASGI application. `open_database` is entered when it starts and left when it stops."""
+def create_app(config: Config, open_node: OpenNode = open_configured) -> Starlette:
+    """The ASGI application. `open_node` is entered when it starts and left when it stops."""
     compute: Compute = ThreadCompute(config.threads or None)
     service = Service(config, compute)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         try:
-            async with service.running(open_database):
+            async with service.running(open_node):
                 yield
         finally:
             compute.close()

@@ -8,6 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from elacsym.clock import SystemClock, system_random
+from elacsym.cluster.member import Member
+from elacsym.cluster.membership import Alone, Membership
+from elacsym.cluster.node import ClusterNode
 from elacsym.compute import Compute
 from elacsym.config import Config
 from elacsym.engine.build_process import open_builder
@@ -17,6 +20,7 @@ from elacsym.engine.namespace import EngineSettings, Services
 from elacsym.engine.tuning import Tuning
 from elacsym.log import bucket
 from elacsym.log.settings import LogSettings
+from elacsym.server.service import Node
 from elacsym.store.base import ObjectStore
 from elacsym.store.cache import CachedStore, ObjectCache
 from elacsym.store.open import StoreOptions, open_store
@@ -29,8 +33,8 @@ _log = get_logger("node")
 
 
 @asynccontextmanager
-async def open_database(config: Config, compute: Compute) -> AsyncIterator[Database]:
-    """The database of a node, with its upkeep, for as long as the block runs.
+async def open_node(config: Config, compute: Compute) -> AsyncIterator[Node]:
+    """A node's database, with its upkeep, and its part in the cluster, for as long as the block runs.
 
     Raises UnsafeStore where the store fails the probe, InvalidRequest for a bad storage, StoreUnavailable.
     """
@@ -48,6 +52,14 @@ async def open_database(config: Config, compute: Compute) -> AsyncIterator[Datab
             memory_bytes_max=config.cache_memory_bytes,
         )
         stack.push_async_callback(cache.close)
+        membership = open_membership(config)
+        cluster = ClusterNode.of(
+            membership,
+            SystemClock(),
+            suspect_s=config.suspect_s,
+            liveness_timeout_s=config.liveness_timeout_s,
+        )
+        stack.push_async_callback(cluster.stop)
         builder = open_builder(compute, Path(config.cache_path) / "build", processes=config.build_processes)
         stack.push_async_callback(builder.close)
         services = Services(
@@ -60,6 +72,7 @@ async def open_database(config: Config, compute: Compute) -> AsyncIterator[Datab
             config.node_id,
             builder,
             Tuning(system_random()),
+            cluster.placement,
         )
         database = Database(services)
         stack.push_async_callback(database.close)
@@ -72,7 +85,15 @@ async def open_database(config: Config, compute: Compute) -> AsyncIterator[Datab
         upkeep = Upkeep(database, period_s=config.upkeep_period_s, is_indexer=config.node_type != "query")
         upkeep.start()
         stack.push_async_callback(upkeep.stop)
-        yield database
+        # last: whoever learns of this node may send it requests
+        await cluster.start()
+        yield Node(database, cluster)
+
+
+def open_membership(config: Config) -> Membership:
+    """How this node knows of others."""
+    own = Member(config.node_id, f"http://{config.host}:{config.port}", config.node_type)
+    return Alone(own)
 
 
 def open_config_store(config: Config) -> ObjectStore:

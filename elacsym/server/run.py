@@ -17,8 +17,8 @@ import elacsym
 from elacsym import telemetry
 from elacsym.config import PREFIX, Config, InvalidSetting
 from elacsym.server.app import create_app
-from elacsym.server.node import open_database as open_node
-from elacsym.server.service import OpenDatabase
+from elacsym.server.node import open_node as open_configured
+from elacsym.server.service import OpenNode
 
 # clients drop idle connections after 60 s: a server that waits longer never closes one that is being used
 _KEEP_ALIVE_S = 75
@@ -29,7 +29,7 @@ _SWITCH_INTERVAL_S = 0.0005
 
 
 def serve(
-    config: Config, open_database: OpenDatabase = open_node, *, announce: Callable[[str], None] = print
+    config: Config, open_node: OpenNode = open_configured, *, announce: Callable[[str], None] = print
 ) -> None:
     """Serve until SIGTERM or SIGINT. `announce` is given one line once the server accepts requests.
 
@@ -45,14 +45,14 @@ def serve(
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     raise_descriptor_limit()
     with _listener(config) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(config, open_database, listener, announce))
+        runner.run(_serve(config, open_node, listener, announce))
     log.info("stopped")
 
 
 async def _serve(
-    config: Config, open_database: OpenDatabase, listener: socket.socket, announce: Callable[[str], None]
+    config: Config, open_node: OpenNode, listener: socket.socket, announce: Callable[[str], None]
 ) -> None:
-    app = create_app(config, open_database)
+    app = create_app(config, open_node)
     settings = uvicorn.Config(
         app,
         http="httptools",

@@ -6,7 +6,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
+from elacsym.cluster.node import ClusterNode
 from elacsym.compute import Compute
 from elacsym.config import Config
 from elacsym.engine.database import Database
@@ -17,7 +19,16 @@ from elacsym.server.limits import ByteBudget, Gate
 from elacsym.server.warming import Warming
 from elacsym.telemetry import get_logger
 
-OpenDatabase = Callable[[Config, Compute], AbstractAsyncContextManager[Database]]
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a server serves: its database, and its part in the cluster."""
+
+    database: Database
+    cluster: ClusterNode
+
+
+OpenNode = Callable[[Config, Compute], AbstractAsyncContextManager[Node]]
 
 _LOG = get_logger("server")
 
@@ -31,7 +42,8 @@ _RECALLS_MAX = 2
 
 
 class Service:
-    """Settings, database, pool and limits. The database is there while the application runs."""
+    """Settings, database, cluster, pool and limits. Database and cluster are there while the application
+    runs."""
 
     def __init__(self, config: Config, compute: Compute) -> None:
         """`compute` is the pool for searching and decoding."""
@@ -43,25 +55,34 @@ class Service:
         self.queries = Gate(config.query_concurrency_max, "queries")
         self.recalls = Gate(_RECALLS_MAX, "measurements of recall")
         self.warming = Warming()
-        self._database: Database | None = None
+        self._node: Node | None = None
         self._ready_until_s = 0.0
 
     @property
     def database(self) -> Database:
         """The open database. Raises Unavailable before the start and after the stop."""
-        if self._database is None:
+        return self._running.database
+
+    @property
+    def cluster(self) -> ClusterNode:
+        """This node's part in the cluster. Raises Unavailable before the start and after the stop."""
+        return self._running.cluster
+
+    @property
+    def _running(self) -> Node:
+        if self._node is None:
             raise Unavailable("the server is starting or stopping")
-        return self._database
+        return self._node
 
     @asynccontextmanager
-    async def running(self, open_database: OpenDatabase) -> AsyncIterator[None]:
+    async def running(self, open_node: OpenNode) -> AsyncIterator[None]:
         """Have the database open. Closing may take half of the time for a stop; no write depends on it."""
         stack = AsyncExitStack()
-        self._database = await stack.enter_async_context(open_database(self.config, self.compute))
+        self._node = await stack.enter_async_context(open_node(self.config, self.compute))
         try:
             yield
         finally:
-            self._database = None
+            self._node = None
             limit_s = max(_CLOSING_S_MIN, self.config.shutdown_timeout_s / 2)
             try:
                 async with asyncio.timeout(limit_s):

@@ -20,6 +20,9 @@ from crash.storages import in_bucket
 from crash.workload import MARKER, NAMESPACE, SCHEMA, Writer, journalled, read_out
 
 from elacsym.clock import SystemClock, system_random
+from elacsym.cluster.member import Member
+from elacsym.cluster.membership import Alone
+from elacsym.cluster.node import ClusterNode
 from elacsym.config import Config
 from elacsym.engine.build import InlineBuilder
 from elacsym.engine.database import Database
@@ -27,6 +30,7 @@ from elacsym.engine.namespace import EngineSettings, Services
 from elacsym.engine.tuning import Tuning
 from elacsym.log.settings import LogSettings
 from elacsym.server.app import create_app
+from elacsym.server.service import Node
 from elacsym.store.cache import ObjectCache
 from elacsym.store.faults import FaultyStore
 from elacsym.store.local import LocalStore
@@ -45,7 +49,7 @@ async def application(store, tmp_path):
     log = LogSettings(waiters_max=WAITERS_MAX, queue_bytes_max=QUEUE_BYTES_MAX)
 
     @contextlib.asynccontextmanager
-    async def open_database(config, compute):
+    async def open_node(config, compute):
         resolving = ResolvingStore(store, clock=SystemClock(), rng=system_random())
         cache = ObjectCache(resolving, compute=compute, folder=tmp_path / "cache")
         settings = EngineSettings(log=log)
@@ -62,11 +66,12 @@ async def application(store, tmp_path):
                 Tuning(system_random()),
             )
         )
-        yield database
+        cluster = ClusterNode.of(Alone(Member(config.node_id, "http://test")), SystemClock())
+        yield Node(database, cluster)
         await database.close()
         await cache.close()
 
-    app = create_app(Config(node_id="node-1", threads=2), open_database)
+    app = create_app(Config(node_id="node-1", threads=2), open_node)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:

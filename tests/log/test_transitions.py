@@ -45,6 +45,7 @@ def slot(seq, *, epoch=1, keys=()):
         100,
         is_void=False,
         keys=tuple(keys),
+        writer="node",
     )
 
 

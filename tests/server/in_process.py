@@ -5,22 +5,32 @@ from contextlib import asynccontextmanager
 import httpx
 
 from elacsym.clock import SystemClock, system_random
+from elacsym.cluster.member import Member
+from elacsym.cluster.membership import Alone
+from elacsym.cluster.node import ClusterNode
 from elacsym.config import Config
 from elacsym.engine.build import InlineBuilder
 from elacsym.engine.database import Database
 from elacsym.engine.namespace import EngineSettings, Services
 from elacsym.engine.tuning import Tuning
 from elacsym.server.app import create_app
+from elacsym.server.service import Node
 from elacsym.store.cache import ObjectCache
 from elacsym.store.memory import MemoryStore
 
 
+def alone(config):
+    """A cluster of one."""
+    return ClusterNode.of(Alone(Member(config.node_id, "http://test", config.node_type)), SystemClock())
+
+
 def opener(store):
-    """An `OpenDatabase` over `store`."""
+    """An `OpenNode` over `store`."""
 
     @asynccontextmanager
-    async def open_database(config, compute):
+    async def open_node(config, compute):
         cache = ObjectCache(store, compute=compute)
+        cluster = alone(config)
         services = Services(
             store,
             cache,
@@ -31,14 +41,16 @@ def opener(store):
             config.node_id,
             InlineBuilder(compute),
             Tuning(system_random()),
+            cluster.placement,
         )
         database = Database(services)
         try:
-            yield database
+            yield Node(database, cluster)
         finally:
             await database.close()
+            await cluster.stop()
 
-    return open_database
+    return open_node
 
 
 @asynccontextmanager
