@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from elacsym.cluster.member import Health, Member, MemberState
 from elacsym.cluster.ring import HashRing
+
+Mode = Literal["single", "static", "dynamic"]
 
 
 class Membership(Protocol):
@@ -14,8 +16,19 @@ class Membership(Protocol):
     never correctness, because the log fences."""
 
     @property
+    def mode(self) -> Mode:
+        """Where the members come from: there is one node, they are settled by settings, or found by
+        heartbeats."""
+        ...
+
+    @property
     def own(self) -> Member:
         """This node."""
+        ...
+
+    @property
+    def fault(self) -> str | None:
+        """What keeps this node from taking part, in words, for its readiness; None where nothing does."""
         ...
 
     @property
@@ -57,17 +70,36 @@ class Membership(Protocol):
         ...
 
     async def start(self) -> None:
-        """Begin to take part. Raises InvalidSetting where another process lives under this node's id,
+        """Begin to take part. A process that lives under this node's id is displaced. Raises
         StoreUnavailable."""
         ...
 
     async def stop(self) -> None:
-        """End every background task; awaited."""
+        """Leave, and end every background task; awaited."""
         ...
+
+
+def ring_of(states: Sequence[MemberState]) -> HashRing:
+    """The indexers that own namespaces."""
+    return HashRing({s.member.node_id: s.member.weight for s in _in_ring(states) if s.member.is_indexer})
+
+
+def readers_of(states: Sequence[MemberState]) -> HashRing:
+    """The nodes that queries are meant for."""
+    members = [s.member for s in _in_ring(states)]
+    query_nodes = [member for member in members if not member.is_indexer]
+    return HashRing({member.node_id: member.weight for member in query_nodes or members})
+
+
+def _in_ring(states: Sequence[MemberState]) -> list[MemberState]:
+    return [s for s in states if s.health in (Health.LIVE, Health.SUSPECT)]
 
 
 class Alone:
     """A cluster of one, without heartbeats."""
+
+    mode: Mode = "single"
+    fault = None
 
     def __init__(self, own: Member) -> None:
         """`own` may be a query node; then nobody owns anything."""

@@ -32,6 +32,7 @@ class Kind(IntEnum):
     CLUSTER = 4
     BLOB = 5
     NAME = 7
+    HEARTBEAT = 8
 
 
 def encode(kind: Kind, *parts: bytes | memoryview) -> bytes:

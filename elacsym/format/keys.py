@@ -24,6 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9\-_.]{1,128}")
 _ESCAPED = re.compile(r"([a-z0-9\-_!]{1,128})(?:\.([0-9a-f]{1,32}))?")
 
 CLUSTER = "cluster.json"
+NODES_PREFIX = "nodes/"
 NAMES_PREFIX = "names/"
 DROPPED_PREFIX = "dropped/"
 
@@ -71,7 +72,13 @@ def name_of_dropped(key: str) -> str | None:
 
 def node(node_id: str) -> str:
     """The key of a node's heartbeat."""
-    return f"nodes/{node_id}.json"
+    return f"{NODES_PREFIX}{node_id}.json"
+
+
+def id_of_node(key: str) -> str | None:
+    """The node whose heartbeat has this key, or None for any other key."""
+    match = re.fullmatch(rf"{NODES_PREFIX}([A-Za-z0-9._-]{{1,128}})\.json", key)
+    return match[1] if match else None
 
 
 @dataclass(frozen=True, slots=True)
