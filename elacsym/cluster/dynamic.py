@@ -65,6 +65,7 @@ class HeartbeatMembership:
         self._key = keys.node(own.node_id)
         self._nonce = new_nonce(rng)
         self._etag: Etag | None = None
+        self._damaged: Etag | None = None
         self._has_joined = self._is_displaced = self._is_draining = False
         # when the last round began that sent a heartbeat and read those of the others
         self._fresh_at_s = -math.inf
@@ -215,14 +216,18 @@ class HeartbeatMembership:
     async def _settle_lost_swap(self) -> None:
         found = await self._store.get(self._key)
         # an object that is gone was removed by those who took this node for dead: it comes back
+        if found is not None and self._has_joined and found.etag != self._damaged:
+            try:
+                other = decode(found.data, key=self._key)
+            except CorruptObject:
+                # damaged on its way, or for good: then nobody can tell whose it is, and it is replaced
+                self._damaged = found.etag
+                raise
+            # with our nonce it is an earlier attempt of our own, whose answer was lost
+            if other.nonce != self._nonce:
+                self._is_displaced = True
+                raise Displaced(f"{self._key} was taken over by a process at {other.member.url}")
         self._etag = None if found is None else found.etag
-        if found is None or not self._has_joined:
-            return
-        # with our nonce it is an earlier attempt of our own, whose answer was lost
-        other = decode(found.data, key=self._key)
-        if other.nonce != self._nonce:
-            self._is_displaced = True
-            raise Displaced(f"{self._key} was taken over by a process at {other.member.url}")
 
     async def _look(self) -> None:
         listed = [info async for info in self._store.list(keys.NODES_PREFIX)]
