@@ -2,8 +2,8 @@
 
 Membership notices a node's death after tens of seconds; a write should not wait for that. A node that another
 one needs is asked for `/livez`: an answer is trusted for a second; without one the node is *suspect*, and
-asked again in the background every `suspect_s`, so that no request waits for it meanwhile. A node that says it
-is draining is passed over in the same way. To pass over a node that lives is slow, never wrong: the log
+asked again in the background every `suspect_s`, so that no request waits for it meanwhile. A node that says
+it is draining is passed over in the same way. To pass over a node that lives is slow, never wrong: the log
 fences.
 """
 

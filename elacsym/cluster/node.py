@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from elacsym.clock import Clock
 from elacsym.cluster.liveness import Liveness
-from elacsym.cluster.member import Health
 from elacsym.cluster.membership import Membership
 from elacsym.cluster.peers import Peers
 from elacsym.cluster.placement import Placement
@@ -46,11 +45,9 @@ class ClusterNode:
         await self.peers.close()
 
     @property
-    def health(self) -> Health:
-        """This node's own, as the others are told."""
-        own_id = self.membership.own.node_id
-        states = self.membership.states()
-        return next((s.health for s in states if s.member.node_id == own_id), Health.SILENT)
+    def fault(self) -> str | None:
+        """What keeps this node from being ready, in words; None where nothing does."""
+        return "draining" if self.placement.is_draining else self.membership.fault
 
     async def drain(self, limit_s: float) -> None:
         """Leave the ring and let the others know, within a limit: whom the news does not reach finds out by

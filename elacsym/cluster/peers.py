@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from elacsym.cluster.member import Member
@@ -70,17 +69,18 @@ class Peers:
         suspects = answer.headers.get(SUSPECTS_HEADER, "").split(",")
         return Look(answer.headers.get(STATE_HEADER) == "draining", frozenset(filter(None, suspects)))
 
-    def request(
-        self, member: Member, method: str, path: str, headers: Mapping[str, str], body: aiohttp.Payload
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """Send a request on; redirects and content codings are the client's matter.
+    async def request(
+        self, member: Member, method: str, path: str, headers: CIMultiDict[str], body: aiohttp.Payload
+    ) -> aiohttp.ClientResponse:
+        """Send a request on and return the head of its answer, which the caller closes. Redirects and content
+        codings are the client's matter.
 
-        path: with the query string, percent-encoded as it came.
+        path: with the query string, percent-encoded as it came. Raises aiohttp.ClientError, OSError.
         """
         if self._forwards is None:
             self._forwards = self._session(connections_max=_FORWARDS_MAX)
         url = URL(member.url + path, encoded=True)
-        return self._forwards.request(method, url, headers=headers, data=body, allow_redirects=False)
+        return await self._forwards.request(method, url, headers=headers, data=body, allow_redirects=False)
 
     async def close(self) -> None:
         """Close all connections."""

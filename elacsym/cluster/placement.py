@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from elacsym.cluster.liveness import Liveness
 from elacsym.cluster.member import Health, Member
-from elacsym.cluster.membership import Alone, Membership
+from elacsym.cluster.membership import Membership
 from elacsym.cluster.ring import HashRing
 from elacsym.errors import NotOwner, StoreUnavailable, Unavailable
 
@@ -41,8 +41,8 @@ class Placement:
     async def owner(self, namespace: str) -> Member:
         """The node that writes the namespace now; other nodes are asked whether they live.
 
-        Where there is no such node it raises NotOwner, which names nobody, on a query node, and Unavailable on
-        others.
+        Where there is no such node it raises NotOwner, which names nobody, on a query node, and Unavailable
+        on others.
         """
         membership, own = self._membership, self._membership.own
         order = self._preference(namespace)
@@ -101,7 +101,7 @@ class Placement:
     def view(self) -> Hashable | None:
         """Changes whenever what this node owns may have changed; None for a node that is alone for good."""
         membership = self._membership
-        if isinstance(membership, Alone):
+        if membership.mode == "single":
             return None
         return membership.epoch, membership.may_claim, self._liveness.suspects()
 

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from elacsym.compute import Compute, ThreadCompute
 from elacsym.config import Config
-from elacsym.server import operations, v1, v1_recall
+from elacsym.server import internal, operations, v1, v1_recall
 from elacsym.server.boundary import Boundary, not_found
 from elacsym.server.endpoint import Endpoint, Operation
 from elacsym.server.node import open_node as open_configured
@@ -22,18 +22,19 @@ _NAMESPACE = "/v1/namespaces/{ns}"
 # the most frequent paths first: routes are tried in order
 ROUTES: dict[str, dict[str, Operation]] = {
     f"{_NAMESPACE}/query": {"POST": Operation(v1.query)},
-    f"{_NAMESPACE}/upsert": {"POST": Operation(v1.upsert)},
-    f"{_NAMESPACE}/delete": {"POST": Operation(v1.delete)},
+    f"{_NAMESPACE}/upsert": {"POST": Operation(v1.upsert, is_write=True)},
+    f"{_NAMESPACE}/delete": {"POST": Operation(v1.delete, is_write=True)},
     f"{_NAMESPACE}/documents/get": {"POST": Operation(v1.documents)},
     f"{_NAMESPACE}/documents/{{id:path}}": {"GET": Operation(v1.document)},
     f"{_NAMESPACE}/hint_cache_warm": {"GET": Operation(v1.warm)},
     f"{_NAMESPACE}/_debug/recall": {"POST": Operation(v1_recall.recall)},
     _NAMESPACE: {
         "GET": Operation(v1.info),
-        "PUT": Operation(v1.create),
-        "DELETE": Operation(v1.delete_namespace),
+        "PUT": Operation(v1.create, is_write=True),
+        "DELETE": Operation(v1.delete_namespace, is_write=True),
     },
     "/v1/namespaces": {"GET": Operation(v1.list_namespaces)},
+    "/internal/drain": {"POST": Operation(internal.drain, is_admin=True)},
     "/health": {"GET": Operation(operations.health, is_open=True)},
     "/livez": {"GET": Operation(operations.live, is_open=True)},
     "/readyz": {"GET": Operation(operations.ready, is_open=True)},
@@ -44,7 +45,8 @@ ROUTES: dict[str, dict[str, Operation]] = {
 
 
 def create_app(config: Config, open_node: OpenNode = open_configured) -> Starlette:
-    """The ASGI application. `open_node` is entered when it starts and left when it stops."""
+    """The ASGI application. `open_node` is entered when it starts and left when it stops;
+    `state.service` is what all requests share."""
     compute: Compute = ThreadCompute(config.threads or None)
     service = Service(config, compute)
 
@@ -61,6 +63,7 @@ def create_app(config: Config, open_node: OpenNode = open_configured) -> Starlet
         middleware=[Middleware(Boundary, node_id=config.node_id)],
         lifespan=lifespan,
     )
+    app.state.service = service
     app.router.redirect_slashes = False
     app.router.default = not_found
     return app

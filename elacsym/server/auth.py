@@ -1,10 +1,11 @@
-"""API keys: `Authorization: Bearer <key>`, compared in constant time."""
+"""Keys: `Authorization: Bearer <key>`, compared in constant time."""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
 
+from elacsym.config import is_loopback
 from elacsym.errors import Unauthorized
 
 
@@ -29,3 +30,20 @@ class ApiKeys:
             found |= hmac.compare_digest(key, given)
         if scheme.lower() != b"bearer" or not found:
             raise Unauthorized("the API key is not known here")
+
+
+class AdminKeys:
+    """The keys of those who run the cluster; no keys: whoever connects from this machine."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        """`keys` are printable ASCII."""
+        self._keys = tuple(keys)
+        self._known = ApiKeys(self._keys)
+
+    def check(self, authorization: bytes | None, *, peer_host: str | None) -> None:
+        """Raise Unauthorized unless the header's value brings one of the keys, or, without keys, the
+        connection comes from the loopback address `peer_host`."""
+        if self._keys:
+            self._known.check(authorization)
+        elif peer_host is None or not is_loopback(peer_host):
+            raise Unauthorized("without ELACSYM_ADMIN_KEYS this is only answered to the machine itself")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import re
 import time
-from contextlib import suppress
 from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from elacsym.errors import ElacsymError, NotFound, OutcomeUnknown, Unauthorized
+from elacsym.errors import ElacsymError, NotFound, NotOwner, OutcomeUnknown, Unauthorized
 from elacsym.server import codec
 from elacsym.server.endpoint import send_answer
-from elacsym.server.exchange import JSON, MethodNotAllowed, Trace
+from elacsym.server.exchange import JSON, MethodNotAllowed, Trace, WrongOwner
+from elacsym.server.unread import drain, is_much_unread
 from elacsym.telemetry import HTTP_REQUESTS, HTTP_SECONDS, get_logger
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -24,9 +23,6 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _UNROUTED = "unrouted"
 _QUIET = frozenset({"/health", "/livez", "/readyz", "/metrics"})
 _CLIENT_GONE = 499
-_UNREAD_BYTES_MAX = 64 * 2**10
-_DRAIN_BYTES_MAX = 8 * 2**20
-_DRAIN_TIMEOUT_S = 1.0
 
 
 class Boundary:
@@ -58,7 +54,8 @@ class Boundary:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"].append((b"x-request-id", request_id))
-                message["headers"].append(self._served_by)
+                if trace.forwarded_to is None:
+                    message["headers"].append(self._served_by)
             await send(message)
 
         failure: Exception | None = None
@@ -78,17 +75,21 @@ class Boundary:
         retry_after_s = getattr(error, "retry_after_s", None)
         if retry_after_s is not None and status in (429, 503):
             headers.append((b"retry-after", str(max(1, math.ceil(retry_after_s))).encode()))
+        if isinstance(error, NotOwner | WrongOwner) and error.owner_id is not None:
+            headers.append((b"x-correct-indexer", error.owner_id.encode()))
+        if isinstance(error, WrongOwner):
+            headers.append((b"location", error.location))
         if isinstance(error, Unauthorized):
             headers.append((b"www-authenticate", b"Bearer"))
         if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", error.allowed.encode()))
-        if not _is_much_unread(trace):
+        if not is_much_unread(trace):
             await send_answer(send, codec.dumps(body), status, headers)
             return
         headers.append((b"connection", b"close"))
         # closing while the client still sends would reset the connection, and the answer with it
         await send_answer(send, codec.dumps(body), status, headers, more_body=True)
-        await _drain(trace, receive)
+        await drain(trace, receive)
         await send({"type": "http.response.body"})
 
     def _record(
@@ -109,6 +110,8 @@ class Boundary:
             "ms": round(seconds * 1000, 2),
             "request_id": trace.request_id,
         }
+        if trace.forwarded_to is not None:
+            facts["forwarded_to"] = trace.forwarded_to
         if failure is not None and not isinstance(failure, ElacsymError):
             self._log.error("request failed", exc_info=failure, **facts)
         elif failure is not None:
@@ -139,23 +142,3 @@ def error_body(error: Exception, request_id: str) -> tuple[int, dict[str, Any]]:
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - an ASGI application
     """The application of every path without a route."""
     raise NotFound(f"there is nothing at {scope['path']}")
-
-
-def _is_much_unread(trace: Trace) -> bool:
-    length = trace.headers.get(b"content-length", b"0")
-    is_much = b"transfer-encoding" in trace.headers or not length.isdigit() or int(length) > _UNREAD_BYTES_MAX
-    return is_much and not trace.is_body_read
-
-
-async def _drain(trace: Trace, receive: Receive) -> None:
-    """Read on for a while, unless the client waits to be asked for the body."""
-    if b"expect" in trace.headers:
-        return
-    rest = _DRAIN_BYTES_MAX
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_DRAIN_TIMEOUT_S):
-            while rest > 0:
-                message = await receive()
-                if not message.get("more_body", False):
-                    return
-                rest -= len(message.get("body", b""))

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from elacsym.errors import DeadlineExceeded, InvalidRequest, OutcomeUnknown
+from elacsym.errors import DeadlineExceeded, InvalidRequest, NotOwner, OutcomeUnknown
 from elacsym.server import codec
 from elacsym.server.exchange import Answer, Exchange, MethodNotAllowed, Trace
+from elacsym.server.routing import Router
 from elacsym.server.service import Service
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
@@ -22,10 +23,13 @@ _VARY = (b"vary", b"accept-encoding")
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What one method of a path does. is_open: no key is asked for."""
+    """What one method of a path does. is_open: no key is asked for. is_write: it changes a namespace, and is
+    for the node that owns it. is_admin: it is for who runs the cluster."""
 
     handler: Handler
     is_open: bool = False
+    is_write: bool = False
+    is_admin: bool = False
 
 
 class Endpoint:
@@ -35,6 +39,7 @@ class Endpoint:
         """`operations` by method."""
         self.operations = operations
         self._service = service
+        self._router = Router(service)
         methods = sorted({*operations, *(["HEAD"] if "GET" in operations else [])})
         self._allowed = ", ".join(methods)
 
@@ -45,14 +50,25 @@ class Endpoint:
         if operation is None:
             raise MethodNotAllowed(scope["method"], self._allowed)
         trace: Trace = scope["elacsym"]
-        if not operation.is_open:
-            self._service.keys.check(trace.headers.get(b"authorization"))
+        self._check_key(operation, trace, scope)
         exchange = Exchange(self._service, scope, receive, self._timeout_s(trace))
+        if operation.is_write and await self._router.is_answered(exchange, send):
+            return
         try:
             answer = await _within_deadline(operation.handler, exchange)
+        except NotOwner as error:
+            raise self._router.after_loss(exchange, error) from error
         finally:
             exchange.allowance.release()
         await self._respond(answer, trace, send)
+
+    def _check_key(self, operation: Operation, trace: Trace, scope: Scope) -> None:
+        authorization = trace.headers.get(b"authorization")
+        if operation.is_admin:
+            client = scope.get("client")
+            self._service.admin_keys.check(authorization, peer_host=None if client is None else client[0])
+        elif not operation.is_open:
+            self._service.keys.check(authorization)
 
     def _timeout_s(self, trace: Trace) -> float:
         limit = self._service.config.request_timeout_s

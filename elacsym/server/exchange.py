@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
@@ -21,6 +21,8 @@ from elacsym.server.service import Service
 
 T = TypeVar("T")
 JSON = b"application/json"
+# printable ASCII, without what would begin a fragment
+_OF_TARGETS = "".join(map(chr, range(0x21, 0x7F))).replace("#", "")
 DecodeLarge = Callable[[bytes | bytearray, Compute], Awaitable[T]]
 
 
@@ -35,6 +37,17 @@ class MethodNotAllowed(ElacsymError):
         self.allowed = allowed
 
 
+class WrongOwner(ElacsymError):
+    """Another node writes the namespace; the request may be repeated at `location`, byte for byte."""
+
+    code, status = "wrong_owner", 307
+
+    def __init__(self, reason: str, *, owner_id: str, location: bytes) -> None:
+        """`owner_id` goes into `X-Correct-Indexer`, `location` into `Location`."""
+        super().__init__(reason)
+        self.owner_id, self.location = owner_id, location
+
+
 class UnsupportedEncoding(ElacsymError):
     """A content coding that the server cannot undo."""
 
@@ -43,11 +56,13 @@ class UnsupportedEncoding(ElacsymError):
 
 @dataclass(slots=True)
 class Trace:
-    """What the boundary knows of a request, in the scope as `elacsym`."""
+    """What the boundary knows of a request, in the scope as `elacsym`. forwarded_to: the node that answers
+    in this one's place."""
 
     request_id: str
     headers: Mapping[bytes, bytes]
     is_body_read: bool = False
+    forwarded_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +96,39 @@ class Exchange:
 
     @property
     def namespace(self) -> str:
-        """The name in the path. Raises InvalidRequest for one that no namespace can have."""
+        """The name in the path. Raises InvalidRequest for one that no namespace can have, and where the
+        header `X-Namespace`, by which proxies choose a node, says another."""
         name = self.path_parameter("ns")
         if not is_valid_name(name):
             raise InvalidRequest(
                 "namespace", f"{name!r} is no name; 1 to 128 of A-Z a-z 0-9 - _ . are allowed"
             )
+        affinity = self.headers.get(b"x-namespace")
+        if affinity is not None and affinity != name.encode():
+            raise InvalidRequest(
+                "X-Namespace", f"{affinity.decode('latin-1')!r} where the path says {name!r}"
+            )
         return name
+
+    @property
+    def target(self) -> str:
+        """Path and query string as the client sent them, percent-encoding untouched; what no URL may hold is
+        encoded."""
+        path: bytes = self._scope["raw_path"]
+        query: bytes = self._scope["query_string"]
+        return quote(path + b"?" + query if query else path, safe=_OF_TARGETS)
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        method: str = self._scope["method"]
+        return method
+
+    @property
+    def raw_headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """All headers in order, names in lower case."""
+        headers: Sequence[tuple[bytes, bytes]] = self._scope["headers"]
+        return headers
 
     @property
     def remaining_s(self) -> float:
@@ -143,7 +184,7 @@ class Exchange:
         if declared is not None and declared.isdigit():
             self.allowance.check(int(declared), "a body")
             self.allowance.take(int(declared))
-        message = await self._message()
+        message = await self.message()
         if not message.get("more_body", False) and declared is not None:
             return message.get("body", b"")  # type: ignore[no-any-return]
         body = bytearray()
@@ -153,9 +194,10 @@ class Exchange:
             self.allowance.take(max(0, len(body) - self.allowance.bytes_taken))
             if not message.get("more_body", False):
                 return body
-            message = await self._message()
+            message = await self.message()
 
-    async def _message(self) -> Any:
+    async def message(self) -> Any:
+        """The next piece of the body. Raises ClientDisconnect."""
         message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect

@@ -8,9 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from elacsym.clock import SystemClock, system_random
-from elacsym.cluster.member import Member
-from elacsym.cluster.membership import Alone, Membership
 from elacsym.cluster.node import ClusterNode
+from elacsym.cluster.open import open_membership
 from elacsym.compute import Compute
 from elacsym.config import Config
 from elacsym.engine.build_process import open_builder
@@ -52,10 +51,10 @@ async def open_node(config: Config, compute: Compute) -> AsyncIterator[Node]:
             memory_bytes_max=config.cache_memory_bytes,
         )
         stack.push_async_callback(cache.close)
-        membership = open_membership(config)
+        clock = SystemClock()
         cluster = ClusterNode.of(
-            membership,
-            SystemClock(),
+            open_membership(config, store, clock, system_random()),
+            clock,
             suspect_s=config.suspect_s,
             liveness_timeout_s=config.liveness_timeout_s,
         )
@@ -66,7 +65,7 @@ async def open_node(config: Config, compute: Compute) -> AsyncIterator[Node]:
             CachedStore(store, cache),
             cache,
             compute,
-            SystemClock(),
+            clock,
             system_random(),
             engine_settings(config),
             config.node_id,
@@ -88,12 +87,6 @@ async def open_node(config: Config, compute: Compute) -> AsyncIterator[Node]:
         # last: whoever learns of this node may send it requests
         await cluster.start()
         yield Node(database, cluster)
-
-
-def open_membership(config: Config) -> Membership:
-    """How this node knows of others."""
-    own = Member(config.node_id, f"http://{config.host}:{config.port}", config.node_type)
-    return Alone(own)
 
 
 def open_config_store(config: Config) -> ObjectStore:

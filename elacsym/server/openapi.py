@@ -56,6 +56,7 @@ def _operation(
 
 
 _ERRORS: dict[int, tuple[str, str]] = {
+    307: ("WrongOwner", "another node writes the namespace: repeat the request at `Location`"),
     400: ("BrokenRule", "a rule is broken, or the body is not JSON; the message names the field"),
     401: ("Unauthorized", "no API key, or an unknown one"),
     404: ("NotFound", "what the path names does not exist"),
@@ -67,6 +68,7 @@ _ERRORS: dict[int, tuple[str, str]] = {
     503: ("Unavailable", "nothing happened, or (code `outcome_unknown`) a write may have happened"),
 }
 _READ = (400, 401, 404, 429, 500, 503)
+_WRITE = (307, *_READ)
 _BODY = (413, 415, 422)
 _PLAIN = (400, 500)
 
@@ -75,6 +77,10 @@ def _error_response(status: int) -> Json:
     headers: Json = dict(_RESPONSE_HEADERS)
     if status in (429, 503):
         headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    if status in (307, 503):
+        headers["X-Correct-Indexer"] = {"$ref": "#/components/headers/CorrectIndexer"}
+    if status == 307:
+        headers["Location"] = {"schema": {"type": "string", "format": "uri"}, "description": "absolute"}
     if status == 401:
         headers["WWW-Authenticate"] = {"schema": {"type": "string"}, "description": "`Bearer`"}
     return {
@@ -123,7 +129,7 @@ _PATHS: Json = {
             "createNamespace",
             "Create a namespace, or add attributes to one",
             _answer("whether it was created", ref("CreateAnswer")),
-            (*_READ, *_BODY),
+            (*_WRITE, *_BODY),
             body="CreateRequest",
             parameters=(_NAMESPACE,),
         ),
@@ -131,7 +137,7 @@ _PATHS: Json = {
             "deleteNamespace",
             "Delete a namespace and everything in it",
             _answer("deleted", ref("Status")),
-            _READ,
+            _WRITE,
             parameters=(_NAMESPACE,),
         ),
     },
@@ -140,7 +146,7 @@ _PATHS: Json = {
             "upsert",
             "Insert or replace documents, atomically",
             _answer("durable, and visible to every later strong read", ref("WriteAnswer")),
-            (*_READ, *_BODY),
+            (*_WRITE, *_BODY),
             body="UpsertRequest",
             parameters=(_NAMESPACE, _IDEMPOTENCY),
         )
@@ -150,7 +156,7 @@ _PATHS: Json = {
             "deleteDocuments",
             "Delete documents by ids or by filter, atomically",
             _answer("durable, and visible to every later strong read", ref("WriteAnswer")),
-            (*_READ, *_BODY),
+            (*_WRITE, *_BODY),
             body="DeleteRequest",
             parameters=(_NAMESPACE, _IDEMPOTENCY),
         )
@@ -209,6 +215,15 @@ _PATHS: Json = {
                     "consistency", {"type": "string", "enum": ["strong", "eventual"]}, "`strong` if absent"
                 ),
             ),
+        )
+    },
+    "/internal/drain": {
+        "post": _operation(
+            "drain",
+            "Leave the cluster, finish what runs, and stop; needs an admin key",
+            _answer("the node drains", ref("DrainAnswer")),
+            (400, 401, 500, 503),
+            status=202,
         )
     },
     "/health": {
@@ -294,6 +309,10 @@ DOCUMENT: Json = {
         "headers": {
             "RequestId": {"schema": STRING, "description": "the request's id"},
             "ServedBy": {"schema": STRING, "description": "the node's id"},
+            "CorrectIndexer": {
+                "schema": STRING,
+                "description": "the node that writes the namespace, where it is not the one that was asked",
+            },
             "RetryAfter": {"schema": {"type": "integer", "minimum": 1}, "description": "seconds"},
         },
         "responses": {name: _error_response(status) for status, (name, _) in _ERRORS.items()},

@@ -307,10 +307,11 @@ _NODE_SCHEMAS: Json = {
             ),
             "generation": COUNT,
             "incarnation": STRING,
-            "owner": STRING,
+            "owner": {"type": ["string", "null"], "description": "the node that writes it"},
         },
         ["namespace", "schema", "documents", "bytes", "segments", "wal_tail", "owner"],
     ),
+    "DrainAnswer": object_of({"status": STRING, "node": STRING}, ["status", "node"]),
     "Status": object_of({"status": STRING}, ["status"]),
     "Health": object_of(
         {"status": STRING, "version": STRING, "node_id": STRING, "role": STRING},

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import elacsym
 from elacsym import telemetry
+from elacsym.cluster.peers import ANNOUNCE_HEADER, STATE_HEADER, SUSPECTS_HEADER
 from elacsym.server import codec
 from elacsym.server.exchange import Answer, Exchange, json_answer
 from elacsym.server.openapi import DOCUMENT
 
+_ALIVE = codec.dumps({"status": "ok"})
 _OPENAPI = codec.dumps(DOCUMENT)
 
 
@@ -24,9 +26,19 @@ async def health(exchange: Exchange) -> Answer:
     )
 
 
-async def live(exchange: Exchange) -> Answer:  # noqa: ARG001 - handlers have one form
-    """`GET /livez`: the event loop turns."""
-    return json_answer({"status": "ok"})
+async def live(exchange: Exchange) -> Answer:
+    """`GET /livez`: the event loop turns. Headers tell other nodes whether this one drains, and which nodes
+    it passes over."""
+    cluster = exchange.service.cluster
+    changed = exchange.headers.get(ANNOUNCE_HEADER.lower().encode())
+    if changed is not None:
+        cluster.liveness.look_again(changed.decode("latin-1"))
+    state = "draining" if cluster.placement.is_draining else "live"
+    suspects = ",".join(sorted(cluster.liveness.suspects()))
+    headers = [(STATE_HEADER, state), (SUSPECTS_HEADER, suspects)]
+    return Answer(
+        _ALIVE, headers=tuple((name.lower().encode(), value.encode()) for name, value in headers if value)
+    )
 
 
 async def ready(exchange: Exchange) -> Answer:

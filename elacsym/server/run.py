@@ -18,7 +18,7 @@ from elacsym import telemetry
 from elacsym.config import PREFIX, Config, InvalidSetting
 from elacsym.server.app import create_app
 from elacsym.server.node import open_node as open_configured
-from elacsym.server.service import OpenNode
+from elacsym.server.service import OpenNode, Service
 
 # clients drop idle connections after 60 s: a server that waits longer never closes one that is being used
 _KEEP_ALIVE_S = 75
@@ -68,16 +68,34 @@ async def _serve(
         timeout_graceful_shutdown=max(1, round(config.shutdown_timeout_s / 2)),
         backlog=_BACKLOG,
     )
+    service: Service = app.state.service
     async with app.router.lifespan_context(app):
-        await _Server(settings, lambda: announce(_start_line(config, listener))).serve(sockets=[listener])
+        server = _Server(settings, service.stop_wanted, lambda: announce(_start_line(config, listener)))
+        leaving = asyncio.create_task(_leave(service, server), name="leave")
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+
+
+async def _leave(service: Service, server: uvicorn.Server) -> None:
+    """When a stop is wanted, hand over to other nodes while requests are still answered; then stop."""
+    await service.stop_wanted.wait()
+    took_s = await service.leave()
+    server.config.timeout_graceful_shutdown = max(1, round(service.config.shutdown_timeout_s / 2 - took_s))
+    server.should_exit = True
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server, with a call-back once it listens; a signal ends it in a normal return."""
+    """Uvicorn's server, with a call-back once it listens. A first signal asks for an orderly stop, a second
+    one ends it without a hand-over; both in a normal return."""
 
-    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, stop_wanted: asyncio.Event, on_start: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._on_start = on_start
+        self._stop_wanted, self._on_start = stop_wanted, on_start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -85,7 +103,9 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         telemetry.get_logger("server").info("stopping", signal=signal.Signals(sig).name)
-        super().handle_exit(sig, frame)
+        if self._stop_wanted.is_set():
+            super().handle_exit(sig, frame)
+        self._stop_wanted.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

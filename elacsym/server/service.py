@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from elacsym.cluster.liveness import TRUSTED_S
 from elacsym.cluster.node import ClusterNode
 from elacsym.compute import Compute
 from elacsym.config import Config
 from elacsym.engine.database import Database
 from elacsym.errors import Unavailable
 from elacsym.format import keys
-from elacsym.server.auth import ApiKeys
+from elacsym.server.auth import AdminKeys, ApiKeys
 from elacsym.server.limits import ByteBudget, Gate
 from elacsym.server.warming import Warming
 from elacsym.telemetry import get_logger
@@ -50,6 +51,9 @@ class Service:
         self.config = config
         self.compute = compute
         self.keys = ApiKeys(config.api_keys)
+        self.admin_keys = AdminKeys(config.admin_keys)
+        # set when the server is to drain and to stop
+        self.stop_wanted = asyncio.Event()
         self.budget = ByteBudget(config.body_bytes_in_flight_max)
         self.large_bodies = asyncio.Semaphore(_LARGE_BODIES_MAX)
         self.queries = Gate(config.query_concurrency_max, "queries")
@@ -91,9 +95,23 @@ class Service:
             except TimeoutError:
                 _LOG.warning("the database did not close in time", limit_s=limit_s)
 
+    async def leave(self) -> float:
+        """Hand over to the other nodes of the cluster, if there are any, while this one still answers.
+        Returns the seconds that it took, at most a quarter of the time for a stop."""
+        started_s = time.monotonic()
+        limit_s = self.config.shutdown_timeout_s / 4
+        await self.cluster.drain(limit_s)
+        if self.cluster.membership.mode != "single":
+            # whom the news did not reach goes on sending writes here for as long as it trusts an old answer
+            rest_s = limit_s - (time.monotonic() - started_s)
+            await asyncio.sleep(max(0.0, min(TRUSTED_S, rest_s)))
+        return time.monotonic() - started_s
+
     async def check_ready(self) -> None:
         """Ask the store for one small object, at most once a second. Raises Unavailable, StoreUnavailable."""
         store = self.database.services.store
+        if self.cluster.fault is not None:
+            raise Unavailable(f"this node is not to be used: {self.cluster.fault}")
         if time.monotonic() < self._ready_until_s:
             return
         try:

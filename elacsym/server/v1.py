@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from elacsym.engine.request import WriteRequest
-from elacsym.errors import DocumentNotFound, InvalidRequest, NotOwner
+from elacsym.errors import DocumentNotFound, InvalidRequest
 from elacsym.format.keys import is_valid_name
 from elacsym.query.ast import Hit, Query, QueryResult
 from elacsym.server import codec, decode, decode_query, large_body, schema_json
@@ -32,7 +32,7 @@ async def create(exchange: Exchange) -> Answer:
     """`PUT /v1/namespaces/{ns}`."""
     name = exchange.namespace
     schema = await exchange.decoded(schema_json.decode)
-    _begin_write(exchange)
+    exchange.is_mutating = True
     with _fields_of_this_api():
         created = await exchange.service.database.create(name, schema)
     return json_answer({"namespace": name, "created": created})
@@ -64,6 +64,7 @@ async def query(exchange: Exchange) -> Answer:
 async def info(exchange: Exchange) -> Answer:
     """`GET /v1/namespaces/{ns}`."""
     found = await exchange.service.database.info(exchange.namespace)
+    owner = exchange.service.cluster.placement.owner_now(found.name)
     return json_answer(
         {
             "namespace": found.name,
@@ -78,7 +79,7 @@ async def info(exchange: Exchange) -> Answer:
             },
             "generation": found.generation,
             "incarnation": found.inc,
-            "owner": exchange.service.config.node_id,
+            "owner": None if owner is None else owner.node_id,
         }
     )
 
@@ -96,7 +97,7 @@ async def warm(exchange: Exchange) -> Answer:
 async def delete_namespace(exchange: Exchange) -> Answer:
     """`DELETE /v1/namespaces/{ns}`."""
     name = exchange.namespace
-    _begin_write(exchange)
+    exchange.is_mutating = True
     await exchange.service.database.delete(name)
     return json_answer({"status": "OK"})
 
@@ -151,12 +152,6 @@ async def documents(exchange: Exchange) -> Answer:
     return Answer(body)
 
 
-def _begin_write(exchange: Exchange) -> None:
-    if exchange.service.config.node_type == "query":
-        raise NotOwner("this node only answers queries; write to an indexer")
-    exchange.is_mutating = True
-
-
 async def _write(
     exchange: Exchange,
     decoder: Callable[[Any], WriteRequest],
@@ -164,7 +159,7 @@ async def _write(
 ) -> Answer:
     name, key = exchange.namespace, exchange.idempotency_key
     request = await exchange.decoded(decoder, decode_large)
-    _begin_write(exchange)
+    exchange.is_mutating = True
     result = await exchange.service.database.write(
         name, request, idempotency_key=key, deadline_s=exchange.remaining_s
     )
