@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,9 +40,24 @@ def document(id_: int, write: int, carried: int) -> Document:
     return {"id": id_, "vector": vector, "attributes": {"write": write, "carried": carried}}
 
 
+_pauses: ContextVar[list[float]] = ContextVar("_pauses")
+
+
+async def noted_sleep(pause_s: float) -> None:
+    """How clients wait before they ask again, so that their workers know of it."""
+    pauses = _pauses.get(None)
+    if pauses is not None:
+        pauses.append(pause_s)
+    await asyncio.sleep(pause_s)
+
+
 @dataclass
 class Tally:
-    """What became of requests. waits_s: how long the answered writes took, retries included."""
+    """What became of requests.
+
+    waits_s: how long the acknowledged writes took, repetitions included. retried_s: those among them that had
+    to be sent again.
+    """
 
     acked: int = 0
     read: int = 0
@@ -49,16 +65,24 @@ class Tally:
     refused: int = 0
     unread: int = 0
     waits_s: list[float] = field(default_factory=list)
+    retried_s: list[float] = field(default_factory=list)
 
     @property
-    def wait_s_max(self) -> float:
-        """The longest wait for an acknowledgement."""
-        return max(self.waits_s, default=0.0)
+    def failed(self) -> int:
+        """Requests that were given up without an answer."""
+        return self.unknown + self.refused + self.unread
+
+    def retried_within(self, limit_s: float) -> float:
+        """Of the writes that were sent again, the share that was acknowledged in time; those that were given
+        up count."""
+        count = len(self.retried_s) + self.unknown + self.refused
+        return 1.0 if count == 0 else sum(wait_s <= limit_s for wait_s in self.retried_s) / count
 
     def summary(self) -> dict[str, float]:
         """The counts, and the longest wait."""
         counts = {name: getattr(self, name) for name in ("acked", "read", "unknown", "refused", "unread")}
-        return {**counts, "wait_s_max": round(self.wait_s_max, 2)}
+        longest_s = round(max(self.waits_s, default=0.0), 2)
+        return {**counts, "retried": len(self.retried_s), "wait_s_max": longest_s}
 
     def add(self, other: Tally) -> None:
         """Count another's requests, too."""
@@ -68,6 +92,7 @@ class Tally:
         self.refused += other.refused
         self.unread += other.unread
         self.waits_s += other.waits_s
+        self.retried_s += other.retried_s
 
 
 class Worker:
@@ -166,6 +191,8 @@ class Worker:
 
     async def _write(self, number: int, request) -> bool:
         began_s = time.monotonic()
+        pauses: list[float] = []
+        _pauses.set(pauses)
         try:
             written: Written = await request
         except UnknownOutcomeError:
@@ -178,6 +205,8 @@ class Worker:
             return False
         self.tally.acked += 1
         self.tally.waits_s.append(time.monotonic() - began_s)
+        if pauses:
+            self.tally.retried_s.append(self.tally.waits_s[-1])
         self.history.acked(number, written.seq, written.count)
         return True
 

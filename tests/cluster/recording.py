@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cluster.clients import CLIENTS, DOCUMENTS, SCHEMA, Tally, workers
+from cluster.clients import CLIENTS, DOCUMENTS, SCHEMA, Tally, noted_sleep, workers
 from cluster.harness import Cluster
 from cluster.history import History
 
@@ -41,8 +42,9 @@ async def entrances(cluster: Cluster, *proxy_urls: str, timeout_s: float = 3.0) 
     """Clients of every node, and patient ones of proxies in front of them."""
     ids = list(cluster.places)
     async with contextlib.AsyncExitStack() as stack:
-        patient = [cluster.client(*ids[n:], *ids[:n], timeout_s=timeout_s) for n in range(len(ids))]
-        patient += [AsyncClient(url, timeout_s=timeout_s) for url in proxy_urls]
+        orders = [[*ids[n:], *ids[:n]] for n in range(len(ids))]
+        addresses = [cluster.urls(*order) for order in orders] + [[url] for url in proxy_urls]
+        patient = [AsyncClient(urls, timeout_s=timeout_s, sleep=noted_sleep) for urls in addresses]
         hasty = [cluster.client(node_id, retries=0, timeout_s=HASTY_TIMEOUT_S) for node_id in ids]
         for client in (*patient, *hasty):
             await stack.enter_async_context(client)
@@ -73,6 +75,31 @@ async def record(
     for worker in (*working, *lookers):
         tally.add(worker.tally)
     return history, tally
+
+
+async def load(
+    namespaces: Sequence[str], ways: Entrances, stop: asyncio.Event, *, seed: int, each: int, pause_s: float
+) -> tuple[list[History], Tally]:
+    """Let `each` patient clients work on every namespace until told to stop; then look at everything.
+
+    pause_s: between two operations of a client, on average.
+    """
+    histories, tally = [History(namespace) for namespace in namespaces], Tally()
+    rng = random.Random(seed)
+    working = []
+    for history in histories:
+        clients = rng.sample(ways.patient, len(ways.patient))
+        working += workers(history, clients, seed, each)
+    async with asyncio.TaskGroup() as tasks:
+        for worker in working:
+            tasks.create_task(worker.run(stop, pause_s=pause_s))
+    lookers = [looker for history in histories for looker in workers(history, ways.patient, seed, 2)]
+    async with asyncio.TaskGroup() as tasks:
+        for looker in lookers:
+            tasks.create_task(looker.read_all())
+    for worker in (*working, *lookers):
+        tally.add(worker.tally)
+    return histories, tally
 
 
 @dataclass

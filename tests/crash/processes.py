@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from support.s3_servers import S3Server
@@ -170,6 +170,16 @@ async def until(condition, *, timeout_s: float = 30.0, pause_s: float = 0.02) ->
         await asyncio.sleep(pause_s)  # other processes: there is nothing to wait on
 
 
+class S3Request(NamedTuple):
+    """One request at an S3 server. asked: path and query string."""
+
+    method: str
+    asked: str
+    is_conditional: bool
+    began_s: float
+    ended_s: float
+
+
 class Moto:
     """A moto server in its own process. `set_down` makes it answer everything with 503 SlowDown."""
 
@@ -181,6 +191,16 @@ class Moto:
         httpx.put(
             f"{self.server.endpoint_url}/crash/down", content=b"1" if is_down else b"0", trust_env=False
         )
+
+    def set_delay(self, delay_s: float) -> None:
+        """Delay every answer."""
+        address = f"{self.server.endpoint_url}/crash/delay"
+        httpx.put(address, content=str(delay_s).encode(), trust_env=False).raise_for_status()
+
+    def requests(self) -> list[S3Request]:
+        """What was asked since the last time."""
+        answer = httpx.get(f"{self.server.endpoint_url}/crash/requests", trust_env=False)
+        return [S3Request(*row) for row in answer.raise_for_status().json()]
 
 
 @contextlib.contextmanager
