@@ -298,6 +298,7 @@ def test_every_setting_is_read_by_somebody():
             nodes = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Attribute)]
             read |= {n.attr for n in nodes if ast.unparse(n.value).split(".")[-1] == "config"}
     behind = {"log_format": "logs_as_json", "allow_anonymous": "check_listener"}
+    behind |= dict.fromkeys(("nodes", "total_nodes", "node_index", "node_url_pattern"), "listed_nodes")
     assert [name for name in load().describe() if behind.get(name, name) not in read] == []
 
 

@@ -22,8 +22,8 @@ from elacsym.store.base import ObjectInfo
 FORMAT = 1
 # what is silent for so long is not coming back: its object is removed
 FORGET_MS = 3_600_000
-# stores tell times of modification in whole seconds: within this, an equal time is not an equal object
-_GRAIN_MS = 2_000
+# many stores tell times of modification in whole seconds
+_GRAIN_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,8 @@ def changed(known: Mapping[str, Seen], listed: Iterable[ObjectInfo], now_ms: int
         if node_id is None:
             continue
         seen = known.get(node_id)
-        if seen is None or seen.modified_ms != info.modified_ms or now_ms - info.modified_ms < _GRAIN_MS:
+        # within the grain an equal time is not an equal object
+        if seen is None or seen.modified_ms != info.modified_ms or now_ms - info.modified_ms < 2 * _GRAIN_MS:
             found[node_id] = info.modified_ms
     return found
 
@@ -110,7 +111,8 @@ def judge(known: Mapping[str, Seen], now_ms: int, silent_ms: float) -> list[Memb
         if seen.heartbeat is None:
             continue
         age_ms = max(0, now_ms - seen.modified_ms)
-        if seen.is_corrupt or age_ms > silent_ms:
+        grain_ms = 0 if seen.modified_ms % _GRAIN_MS else _GRAIN_MS
+        if seen.is_corrupt or age_ms > silent_ms + grain_ms:
             health = Health.SILENT
         elif seen.heartbeat.is_draining:
             health = Health.DRAINING

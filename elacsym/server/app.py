@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from elacsym.compute import Compute, ThreadCompute
 from elacsym.config import Config
-from elacsym.server import internal, operations, v1, v1_recall
+from elacsym.server import internal, operations, v1, v1_cluster, v1_recall
 from elacsym.server.boundary import Boundary, not_found
 from elacsym.server.endpoint import Endpoint, Operation
 from elacsym.server.node import open_node as open_configured
@@ -34,6 +34,9 @@ ROUTES: dict[str, dict[str, Operation]] = {
         "DELETE": Operation(v1.delete_namespace, is_write=True),
     },
     "/v1/namespaces": {"GET": Operation(v1.list_namespaces)},
+    "/v1/cluster": {"GET": Operation(v1_cluster.cluster)},
+    "/v1/cluster/owner/{ns}": {"GET": Operation(v1_cluster.owner)},
+    "/v1/cluster/rebalance": {"POST": Operation(v1_cluster.rebalance)},
     "/internal/drain": {"POST": Operation(internal.drain, is_admin=True)},
     "/health": {"GET": Operation(operations.health, is_open=True)},
     "/livez": {"GET": Operation(operations.live, is_open=True)},

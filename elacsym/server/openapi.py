@@ -217,6 +217,37 @@ _PATHS: Json = {
             ),
         )
     },
+    "/v1/cluster": {
+        "get": _operation(
+            "getCluster",
+            "Members, health and shares of the ring",
+            _answer("the cluster as this node sees it", ref("ClusterAnswer")),
+            (400, 401, 500, 503),
+            parameters=(
+                _query_parameter(
+                    "namespaces", {"type": "boolean", "default": False}, "count what each member owns"
+                ),
+            ),
+        )
+    },
+    "/v1/cluster/owner/{ns}": {
+        "get": _operation(
+            "getOwner",
+            "Who writes a namespace, and who is best asked for it; it need not exist",
+            _answer("the owner, null while no indexer can be reached", ref("OwnerAnswer")),
+            _READ,
+            parameters=(_NAMESPACE,),
+        )
+    },
+    "/v1/cluster/rebalance": {
+        "post": _operation(
+            "rebalance",
+            "What other members would move; nothing is changed",
+            _answer("the namespaces that would have another owner", ref("RebalanceAnswer")),
+            (*_READ, *_BODY),
+            body="RebalanceRequest",
+        )
+    },
     "/internal/drain": {
         "post": _operation(
             "drain",

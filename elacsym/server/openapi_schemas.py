@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from elacsym.engine import recall
 from elacsym.query.ast import FILTER_DEPTH_MAX, TOP_K_MAX, Op
+from elacsym.server.openapi_cluster import CLUSTER_SCHEMAS
 from elacsym.server.openapi_plan import PLAN_SCHEMAS
 from elacsym.server.openapi_shapes import BOOLEAN, COUNT, NUMBER, STRING, Json, array, object_of, ref
 from elacsym.server.schema_json import TYPES, VECTOR_TYPE_PATTERN
@@ -336,5 +337,6 @@ SCHEMAS: Json = {
     **_FILTER_SCHEMAS,
     **_QUERY_SCHEMAS,
     **PLAN_SCHEMAS,
+    **CLUSTER_SCHEMAS,
     **_NODE_SCHEMAS,
 }

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from elacsym.clock import SystemClock
+from elacsym.cluster.census import Census
 from elacsym.cluster.liveness import TRUSTED_S
 from elacsym.cluster.node import ClusterNode
 from elacsym.compute import Compute
@@ -59,6 +61,7 @@ class Service:
         self.queries = Gate(config.query_concurrency_max, "queries")
         self.recalls = Gate(_RECALLS_MAX, "measurements of recall")
         self.warming = Warming()
+        self.census = Census(SystemClock(), compute)
         self._node: Node | None = None
         self._ready_until_s = 0.0
 

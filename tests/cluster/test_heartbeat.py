@@ -116,6 +116,9 @@ def test_health_is_judged_by_age_state_and_damage():
         "d": Seen(90_000, heartbeat("d", is_draining=True)),
         "b": Seen(70_000, heartbeat("b")),
         "a": Seen(69_999, heartbeat("a")),
+        # perhaps rounded down by all but a second
+        "whole": Seen(69_000, heartbeat("whole")),
+        "whole too": Seen(68_000, heartbeat("whole too")),
         "gone": Seen(0, heartbeat("gone", is_draining=True)),
         "c": Seen(99_000, heartbeat("c"), is_corrupt=True),
         "unread": Seen(99_000, None, is_corrupt=True),
@@ -123,7 +126,7 @@ def test_health_is_judged_by_age_state_and_damage():
         "ahead": Seen(101_000, heartbeat("ahead")),
     }
     states = {s.member.node_id: (s.health, s.heartbeat_age_s) for s in judge(known, 100_000, 30_000)}
-    assert list(states) == ["a", "ahead", "b", "c", "d", "gone"]
+    assert list(states) == ["a", "ahead", "b", "c", "d", "gone", "whole", "whole too"]
     assert states == {
         "a": (Health.SILENT, 30.001),
         "ahead": (Health.LIVE, 0.0),
@@ -131,6 +134,8 @@ def test_health_is_judged_by_age_state_and_damage():
         "c": (Health.SILENT, 1.0),
         "d": (Health.DRAINING, 10.0),
         "gone": (Health.SILENT, 100.0),
+        "whole": (Health.LIVE, 31.0),
+        "whole too": (Health.SILENT, 32.0),
     }
     (state,) = judge({"b": known["b"]}, 100_000, 30_000)
     assert state == MemberState(Member("b", "http://b:3000"), Health.LIVE, 30.0)

@@ -29,7 +29,7 @@ rings = st.dictionaries(node_ids, st.floats(0.01, 4), min_size=1, max_size=6)
 
 
 def owners(ring):
-    return [ring.owner(name) for name in NAMESPACES]
+    return ring.owners(NAMESPACES)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,13 @@ def test_a_preference_is_every_node_once_and_its_beginning_what_is_asked_for(wei
 
 
 @given(rings)
+def test_owners_of_many_are_those_of_each(weights):
+    ring = HashRing(weights)
+    assert ring.owners(NAMESPACES[:100]) == [ring.owner(name) for name in NAMESPACES[:100]]
+    assert ring.owners([]) == []
+
+
+@given(rings)
 def test_shares_are_of_the_whole_circle(weights):
     shares = HashRing(weights).shares()
     assert list(shares) == sorted(weights)
@@ -122,6 +129,7 @@ def test_without_nodes_nobody_owns_anything():
     empty = HashRing({})
     assert empty.owner("docs") is None
     assert empty.preference("docs") == []
+    assert empty.owners(["docs", "more"]) == [None, None]
     assert empty.shares() == {}
 
 

@@ -111,6 +111,10 @@ CALLS = [
     ("GET", "/v1/namespaces/{ns}", NS, None),
     ("GET", "/v1/namespaces", "/v1/namespaces", None),
     ("DELETE", "/v1/namespaces/{ns}", NS, None),
+    ("GET", "/v1/cluster", "/v1/cluster", None),
+    ("GET", "/v1/cluster", "/v1/cluster?namespaces=true", None),
+    ("GET", "/v1/cluster/owner/{ns}", "/v1/cluster/owner/docs", None),
+    ("POST", "/v1/cluster/rebalance", "/v1/cluster/rebalance", {"members": {"other": 2, "node-1": 0.5}}),
     *[("GET", path, path, None) for path in ("/health", "/livez", "/readyz", "/version", "/openapi.json")],
 ]
 
