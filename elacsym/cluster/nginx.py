@@ -4,12 +4,12 @@
   cached once. nginx's hash is not the ring: the nodes behind it forward writes to their owners.
 * Reads go to query nodes, or to indexers where there are none. Their bodies are buffered, so that a read can
   be repeated on another node; when no query node answers, an indexer does.
-* Everything else goes to an indexer, streamed, and to another one only if no connection could be made: nginx
-  repeats nothing of an unbuffered request once a byte was sent.
+* Everything else goes to an indexer, streamed, and POST to another one if no connection could be made.
+  Nothing is repeated once a byte of it was sent.
 * `/internal/` is for the nodes themselves.
 
-Paths for run-time files are relative: they lie in the folder that `nginx -p` names. Logs go to standard error.
-Who runs nginx, and in the foreground or not, is left to the command line.
+Paths for run-time files are relative: they lie in the folder that `nginx -p` names. Logs go to standard
+error. Who runs nginx, and in the foreground or not, is left to the command line.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from string import Template
-from urllib.parse import urlsplit
 
 LISTEN = "8080"
 BODY_MIB_MAX = 512
 # a node ends a request by itself after 60 s: ELACSYM_REQUEST_TIMEOUT_S
 READ_TIMEOUT_S = 65
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
-_ADDRESS = re.compile(_HOST + r"(?::\d{1,5})?")
+_ADDRESS = re.compile(rf"http://({_HOST}(?::\d{{1,5}})?)/?")
 _LISTEN = re.compile(rf"(?:{_HOST}:)?\d{{1,5}}")
 
 _CONFIGURATION = Template(
@@ -65,7 +64,7 @@ http {
         default write;
         "~^(GET|HEAD) " read;
         "~^POST /v[0-9]+/namespaces/[^/?]+/(query|documents/get|_debug/recall)([?]|$$)" read;
-        "~^DELETE " delete;
+        "~^(PUT|DELETE) " once;
     }
     # what can stand in a JSON text
     map $$http_x_request_id $$shown_request_id {
@@ -131,9 +130,11 @@ $readers
             proxy_next_upstream_tries 3;
         }
 
-        # it has no body, so nginx would repeat it although it was sent
-        location @delete {
+        # nginx takes these methods for ones that may be repeated after they were sent, if they have
+        # a short body or none; without repeating, the next request passes a node that is down over
+        location @once {
             proxy_pass http://indexers;
+            proxy_request_buffering off;
             proxy_next_upstream off;
         }
 
@@ -214,10 +215,10 @@ def _servers(urls: Sequence[str], *, fails_max: int) -> str:
 
 
 def _address(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme != "http" or parts.path.strip("/") or _ADDRESS.fullmatch(parts.netloc) is None:
+    match = _ADDRESS.fullmatch(url)
+    if match is None:
         raise ValueError(f"{url!r} is no address of a node, as in http://indexer-0:3000")
-    return parts.netloc
+    return match[1]
 
 
 def _error(code: str, reason: str) -> str:
