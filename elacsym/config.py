@@ -35,6 +35,7 @@ _OTHER_NAMES = frozenset(
         "CONFIG",
         "TEST_DATA",
         "REQUIRE_CEPH",
+        "REQUIRE_NGINX",
         "SIM_SEEDS",
         "URL",
         "API_KEY",

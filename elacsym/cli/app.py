@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from elacsym import __version__
-from elacsym.cli import cluster, doctor, measure, search, serve, storage, transfer
+from elacsym.cli import cluster, doctor, measure, nginx, search, serve, storage, transfer
 from elacsym.cli.terminal import EXIT_PROBLEM, out, print_error
 from elacsym.errors import ElacsymError
 from elacsym.telemetry import configure_logging
@@ -46,6 +46,7 @@ app.command()(search.namespaces)
 app.command()(search.delete)
 app.command()(measure.recall)
 app.command()(measure.warm)
+cluster.app.command()(nginx.nginx)
 app.add_typer(cluster.app, name="cluster")
 app.command()(storage.inspect)
 app.command()(doctor.doctor)

@@ -189,7 +189,7 @@ def render(
     if _LISTEN.fullmatch(listen) is None:
         raise ValueError(f"{listen!r} is neither a port nor an address and a port")
     return _CONFIGURATION.substitute(
-        command=_command(indexers, query_nodes, listen),
+        command=_command(indexers, query_nodes, listen, body_mib_max, read_timeout_s),
         indexers=_servers(indexers, fails_max=1),
         readers=_servers(query_nodes or indexers, fails_max=3),
         fallback=_FALLBACK if query_nodes else "",
@@ -202,10 +202,16 @@ def render(
     )
 
 
-def _command(indexers: Sequence[str], query_nodes: Sequence[str], listen: str) -> str:
+def _command(
+    indexers: Sequence[str], query_nodes: Sequence[str], listen: str, body_mib_max: int, read_timeout_s: int
+) -> str:
     parts = [f"--indexer {url}" for url in indexers] + [f"--query-node {url}" for url in query_nodes]
-    if listen != LISTEN:
-        parts.append(f"--listen {listen}")
+    limits = [
+        ("--listen", listen, LISTEN),
+        ("--body-mib-max", body_mib_max, BODY_MIB_MAX),
+        ("--read-timeout-s", read_timeout_s, READ_TIMEOUT_S),
+    ]
+    parts += [f"{flag} {value}" for flag, value, default in limits if value != default]
     return " \\\n#     ".join(["elacsym cluster nginx", *parts])
 
 
