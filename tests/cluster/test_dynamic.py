@@ -14,6 +14,7 @@ from elacsym.errors import StoreUnavailable
 from elacsym.format import keys
 from elacsym.store.faults import FaultRates, FaultyStore
 from elacsym.store.memory import MemoryStore
+from elacsym.telemetry import REGISTRY
 
 HEARTBEAT_S, SILENT_S = 5.0, 30.0
 # a round of heartbeats with its jitter, and the requests of it
@@ -292,6 +293,68 @@ def test_after_a_pause_the_very_first_check_refuses_to_claim():
         assert not a.may_claim
         await asyncio.sleep(ROUND_S)
         assert a.may_claim
+
+    nodes.run(scenario())
+
+
+def test_a_round_that_was_paused_in_its_middle_is_no_reason_to_claim():
+    nodes = Nodes()
+
+    async def scenario():
+        a = await nodes.add("a")
+        store, clock = nodes.stores["a"], nodes.clocks["a"]
+        inner_list = store.list
+
+        def list_after_a_pause(prefix):
+            # the heartbeat was sent before the pause, and may be the last that the others have seen
+            clock.ahead_s += SILENT_S + 1
+            store.list = inner_list
+            return inner_list(prefix)
+
+        store.list = list_after_a_pause
+        while store.list is not inner_list:
+            await asyncio.sleep(0.01)
+        rounds = store.asked["list", "nodes/"]
+        while store.asked["list", "nodes/"] == rounds:
+            assert not a.may_claim
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(ROUND_S)
+        assert a.may_claim
+
+    nodes.run(scenario())
+
+
+def metric(name, **labels):
+    return REGISTRY.get_sample_value(f"elacsym_{name}", labels) or 0.0
+
+
+def test_members_heartbeats_and_epochs_are_counted():
+    nodes = Nodes()
+    names = ("sent", "failed", "displaced")
+    before = {name: metric("heartbeats_total", outcome=name) for name in names}
+    epochs, corrupt = metric("cluster_epochs_total"), metric("heartbeats_corrupt_total")
+
+    def counted(name):
+        return metric("heartbeats_total", outcome=name) - before[name]
+
+    async def scenario():
+        await nodes.memory.put_if_absent("nodes/x.json", b"nonsense")
+        a = await nodes.add("a")
+        assert metric("heartbeats_corrupt_total") == corrupt + 1
+        assert metric("cluster_members", health="live") == 1
+        nodes.stores["a"].is_down = True
+        await asyncio.sleep(2 * ROUND_S)
+        assert counted("sent") == 1
+        assert counted("failed") >= 1
+        nodes.stores["a"].is_down = False
+        await asyncio.sleep(ROUND_S)
+        assert counted("sent") >= 2
+        await nodes.add("a", process="again")
+        await asyncio.sleep(ROUND_S)
+        assert counted("displaced") == 1
+        # each of the two processes saw its ring begin
+        assert metric("cluster_epochs_total") == epochs + 2
+        assert not a.may_claim
 
     nodes.run(scenario())
 
