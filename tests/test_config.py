@@ -240,6 +240,11 @@ def test_a_list_of_nodes_is_read_with_roles_and_weights():
     assert again.nodes == expected
 
 
+def test_a_list_of_nodes_may_be_a_list_in_the_file(tmp_path):
+    (tmp_path / "elacsym.toml").write_text('nodes = ["a=http://one", "b=http://two"]\nnode_id = "b"\n')
+    assert load().nodes == (NodeEntry("a", "http://one"), NodeEntry("b", "http://two"))
+
+
 def test_numbered_nodes_have_addresses_by_the_pattern(tmp_path):
     environment = {"ELACSYM_NODE_INDEX": "1", "ELACSYM_TOTAL_NODES": "2"}
     config = load(environment)
