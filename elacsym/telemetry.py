@@ -189,6 +189,13 @@ SUSPICIONS = Counter(
 )
 SUSPECT_NODES = Gauge("elacsym_cluster_suspects", "Other nodes that are passed over now", registry=REGISTRY)
 REDIRECTS = Counter("elacsym_cluster_redirects", "Writes answered with 307", registry=REGISTRY)
+ADOPTIONS = Counter(
+    "elacsym_upkeep_adoptions",
+    "Namespaces looked at because they fell to this node, by what was found: clean, folded (a tail that "
+    "nobody looked after), failed",
+    ["outcome"],
+    registry=REGISTRY,
+)
 FORWARDS = Counter(
     "elacsym_cluster_forwards",
     "Writes passed on to another node by outcome: answered, refused (the node was not reached), unavailable "

@@ -25,7 +25,7 @@ class Placement:
 
     def __init__(self, membership: Membership, liveness: Liveness) -> None:
         self._membership, self._liveness = membership, liveness
-        self._order: dict[str, list[str]] = {}
+        self._order: dict[str, Sequence[str]] = {}
         self._order_of: HashRing | None = None
 
     @property
@@ -134,6 +134,8 @@ class Placement:
 
     def _preference(self, namespace: str) -> Sequence[str]:
         ring = self._membership.ring
+        if len(ring.weights) < 2:
+            return tuple(ring.weights)
         if ring is not self._order_of or len(self._order) >= _REMEMBERED_MAX:
             self._order, self._order_of = {}, ring
         order = self._order.get(namespace)

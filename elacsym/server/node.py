@@ -81,7 +81,12 @@ async def open_node(config: Config, compute: Compute) -> AsyncIterator[Node]:
             )
             calibrator.start()
             stack.push_async_callback(calibrator.stop)
-        upkeep = Upkeep(database, period_s=config.upkeep_period_s, is_indexer=config.node_type != "query")
+        upkeep = Upkeep(
+            database,
+            period_s=config.upkeep_period_s,
+            is_indexer=cluster.membership.own.is_indexer,
+            duties=cluster.placement,
+        )
         upkeep.start()
         stack.push_async_callback(upkeep.stop)
         # last: whoever learns of this node may send it requests

@@ -2,7 +2,8 @@
 
 Folds and merges run beside each other, as many as the builder has processes. A job that fails is counted,
 logged and tried again, later each time; it can lose nothing, because every job commits by one swap of the
-manifest.
+manifest. Where several nodes share a store, each looks after what it owns; the tail of another's namespace is
+folded only if nobody has done so for a long time.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from elacsym.format import keys
 from elacsym.log.transitions import TransitionRefused
 from elacsym.telemetry import UPKEEP_RUNS, UPKEEP_SECONDS, get_logger
 from elacsym.upkeep import policy
+from elacsym.upkeep.adopt import Adoption
 from elacsym.upkeep.collect import Collected, Collector
 from elacsym.upkeep.compact import compact
+from elacsym.upkeep.duties import AllDuties, Duties
 from elacsym.upkeep.jobs import JobQueue, Kind
 
 _log = get_logger("upkeep")
@@ -30,14 +33,26 @@ T = TypeVar("T")
 # a listing costs money: a namespace is looked through this many times per grace period
 _PASSES_PER_GRACE = 4
 _RETRY_S_MAX = 60.0
+# a tail that another node should fold is left to it for so many times the age at which a fold is due
+_PATIENCE = 4
 
 
 class Upkeep:
-    """Looks after the open namespaces of a database every `period_s`. `is_indexer`: whether this node folds
-    and merges."""
+    """Looks after the open namespaces of a database every `period_s`.
 
-    def __init__(self, database: Database, *, period_s: float = 1.0, is_indexer: bool = True) -> None:
+    is_indexer: whether this node folds and merges. duties: what it owns; without them everything.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        period_s: float = 1.0,
+        is_indexer: bool = True,
+        duties: Duties | None = None,
+    ) -> None:
         self._database, self._period_s, self._is_indexer = database, period_s, is_indexer
+        self._duties = duties or AllDuties()
         self._services = database.services
         self._collectors: dict[str, Collector] = {}
         self._due_s: dict[str, float] = {}  # when a namespace is to be collected next
@@ -47,19 +62,23 @@ class Upkeep:
         self._tail_since: dict[str, tuple[int, float]] = {}
         self._queue = JobQueue(self._services.builder.processes, self._run)
         self._failed: dict[tuple[Kind, str], tuple[int, float]] = {}  # how often in a row, and not before
-        self._task: asyncio.Task[None] | None = None
+        adoption = Adoption(
+            database, self._duties, lambda name: self._queue.offer("fold", name), self._queue.holds
+        )
+        self._loops = (self._loop, adoption.run) if is_indexer else (self._loop,)
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin the loop."""
-        self._task = asyncio.create_task(self._loop(), name="upkeep")
+        """Begin the loops."""
+        self._tasks = [asyncio.create_task(loop(), name="upkeep") for loop in self._loops]
 
     async def stop(self) -> None:
-        """End the loop; a job under way is cancelled, which leaves at most an intent and unreferenced
+        """End the loops; a job under way is cancelled, which leaves at most an intent and unreferenced
         files."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
         await self._queue.stop()
 
     async def _loop(self) -> None:
@@ -85,18 +104,21 @@ class Upkeep:
         opened = self._database.opened()
         self._tail_since = {n.name: self._tail_since[n.name] for n in opened if n.name in self._tail_since}
         names = {namespace.name for namespace in opened}
-        self._known &= names
+        owned = {name for name in names if self._duties.owns(name)}
+        self._known &= owned
         self._failed = {job: until for job, until in self._failed.items() if job[1] in names}
         if not self._is_indexer:
             return
         for namespace in opened:
-            if namespace.name not in self._known:
+            is_owned = namespace.name in owned
+            if is_owned and namespace.name not in self._known:
                 # what a process before this one left behind is looked for once
                 self._known.add(namespace.name)
                 self._remember_garbage(namespace.name)
-            if namespace.reader.is_open and self._is_fold_due(namespace, now_s):
+            if namespace.reader.is_open and self._is_fold_due(namespace, now_s, is_owned=is_owned):
                 self._offer_job("fold", namespace.name, now_s)
-            self._offer_merge(namespace, now_s)
+            if is_owned:
+                self._offer_merge(namespace, now_s)
 
     def _offer_merge(self, namespace: Namespace, now_s: float) -> None:
         if namespace.reader.is_open and policy.pick(namespace.reader.manifest.segments):
@@ -120,7 +142,7 @@ class Upkeep:
             self._failed[kind, name] = (times + 1, now_s + wait_s)
             return
         self._failed.pop((kind, name), None)
-        if done:
+        if done and self._duties.owns(name):
             self._remember_garbage(name)
             # a merge may make another one worth while, and so may a fold
             self._offer_merge(namespace, now_s)
@@ -133,10 +155,13 @@ class Upkeep:
         if self._is_indexer:
             await self._job("collect", "*", lambda: self._remember_dropped(now_s))
             for name in list(self._due_s):
-                await self._collect(name, now_s)
+                if self._duties.owns(name):
+                    await self._collect(name, now_s)
+                else:
+                    self._forget_garbage(name)
         self._evict(now_s)
 
-    def _is_fold_due(self, namespace: Namespace, now_s: float) -> bool:
+    def _is_fold_due(self, namespace: Namespace, now_s: float, *, is_owned: bool) -> bool:
         reader, settings = namespace.reader, self._services.settings
         slots = reader.tail - reader.manifest.applied
         if slots == 0:
@@ -146,6 +171,8 @@ class Upkeep:
         if applied != reader.manifest.applied:
             since_s = now_s
             self._tail_since[namespace.name] = (reader.manifest.applied, now_s)
+        if not is_owned:
+            return now_s - since_s >= _PATIENCE * settings.fold_age_s
         return (
             reader.unfolded_bytes >= settings.fold_bytes
             or slots >= settings.fold_slots
@@ -159,7 +186,7 @@ class Upkeep:
         self._dropped_due_s = now_s + self._collect_period_s()
         async for info in self._services.store.list(keys.DROPPED_PREFIX):
             name = keys.name_of_dropped(info.key)
-            if name is not None and name not in self._due_s:
+            if name is not None and name not in self._due_s and self._duties.owns(name):
                 self._dropped.add(name)
                 self._due_s[name] = now_s
 
@@ -176,29 +203,44 @@ class Upkeep:
         collected = await self._job("collect", name, collector.run)
         if isinstance(collected, Collected) and collected.is_clean:
             # nothing left: the next fold or merge of the namespace asks for it again
-            del self._due_s[name], self._collectors[name]
-            if name in self._dropped:
-                self._dropped.discard(name)
+            is_dropped = name in self._dropped
+            self._forget_garbage(name)
+            if is_dropped:
                 await self._job("collect", name, lambda: self._services.store.delete(keys.dropped_hint(name)))
         else:
             self._due_s[name] = now_s + self._collect_period_s()
+
+    def _forget_garbage(self, name: str) -> None:
+        del self._due_s[name]
+        self._collectors.pop(name, None)
+        self._dropped.discard(name)
 
     def _collect_period_s(self) -> float:
         return self._services.settings.gc_grace_s / _PASSES_PER_GRACE
 
     def _evict(self, now_s: float) -> None:
         settings = self._services.settings
-        by_use = sorted(self._database.opened(), key=lambda namespace: namespace.used_s)
+        unused_s = {namespace: self._unused_s(namespace, now_s) for namespace in self._database.opened()}
+        by_use = sorted(unused_s, key=lambda namespace: -unused_s[namespace])
         surplus = len(by_use) - settings.open_namespaces_max
         for index, namespace in enumerate(by_use):
             reader = namespace.reader
-            is_idle = now_s - namespace.used_s >= settings.namespace_idle_s
+            is_idle = unused_s[namespace] >= settings.namespace_idle_s
             # an indexer folds a tail before it forgets the namespace: nobody else would be reminded of it
             is_kept = self._is_indexer and reader.is_open and reader.tail > reader.manifest.applied
             if self._queue.holds(namespace.name) and reader.is_open:
                 continue  # it would be opened again for the job
             if index < surplus or not reader.is_open or (is_idle and not is_kept):
                 self._database.evict(namespace)
+
+    def _unused_s(self, namespace: Namespace, now_s: float) -> float:
+        """How long nobody has used it; when it has rested for a while, one whose queries are meant for other
+        nodes counts as unused for longer."""
+        unused_s = now_s - namespace.used_s
+        handicap_s = self._services.settings.namespace_idle_s / 2
+        if unused_s < handicap_s or self._duties.prefers(namespace.name):
+            return unused_s
+        return unused_s + handicap_s
 
     async def _job(self, job: str, name: str, run: Callable[[], Awaitable[T]]) -> T | None:
         started_s = time.perf_counter()
