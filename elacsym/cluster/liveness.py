@@ -138,17 +138,19 @@ class Liveness:
             return
         SUSPICIONS.labels(health=known.health.value).inc()
         if node_id not in self._watching:
-            task = asyncio.create_task(self._watch(node_id), name=f"watch {node_id}")
-            self._watching[node_id] = task
-            task.add_done_callback(lambda _: self._watching.pop(node_id))
+            self._watching[node_id] = asyncio.create_task(self._watch(node_id), name=f"watch {node_id}")
 
     async def _watch(self, node_id: str) -> None:
         """Ask a node that is passed over again and again, until it is well or no member any more."""
-        while self.health(node_id) is not Health.LIVE:
-            await asyncio.sleep(self._suspect_s)
-            member = self._find(node_id)
-            if member is None:
-                self._known.pop(node_id, None)
-                SUSPECT_NODES.set(len(self.suspects()))
-                return
-            await self._ask(member)
+        try:
+            while self.health(node_id) is not Health.LIVE:
+                await asyncio.sleep(self._suspect_s)
+                member = self._find(node_id)
+                if member is None:
+                    self._known.pop(node_id, None)
+                    SUSPECT_NODES.set(len(self.suspects()))
+                    return
+                await self._ask(member)
+        finally:
+            # not in a callback: a suspicion that comes in between would never end
+            del self._watching[node_id]

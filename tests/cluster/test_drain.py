@@ -56,6 +56,28 @@ async def ids_of(http, url):
     return [row["id"] for row in answer.json()["results"]]
 
 
+async def test_the_tails_that_a_dead_owner_left_are_folded_without_a_request_for_them(tmp_path):
+    async with pair(tmp_path) as (cluster, first, second, url):
+        other = next(
+            name for name in (f"other-{n}" for n in range(1000)) if cluster.ring.owner(name) == "indexer-0"
+        )
+        assert (await first.put(f"/v1/namespaces/{other}", json={"schema": {}})).status_code == 200
+        cluster.servers["indexer-0"].kill()
+        # this write shows that the owner is dead
+        assert await succeed(second, f"/v1/namespaces/{other}", 1) < SUCCESSION_S_MAX
+
+        async def is_adopted():
+            metrics = (await second.get("/metrics")).text
+            return 'elacsym_upkeep_adoptions_total{outcome="folded"} 1.0' in metrics
+
+        async def is_folded():
+            return (await second.get(url)).json()["wal_tail"]["slots"] == 0
+
+        await until(is_adopted)
+        await until(is_folded)
+        assert await ids_of(second, url) == [1]
+
+
 @pytest.mark.parametrize("forward", [False, True])
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
 async def test_a_successor_writes_within_seconds(tmp_path, end, forward):
