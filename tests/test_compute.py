@@ -71,3 +71,68 @@ async def test_work_that_the_pool_forgets_when_it_is_closed_is_cancelled():
     assert await running
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_bulk_work_does_not_stand_in_the_way_of_other_work():
+    release = threading.Event()
+    compute = ThreadCompute(1)
+    bulk = [asyncio.create_task(compute.bulk.run(release.wait)) for _ in range(3)]
+    assert await compute.run(lambda: "through") == "through"
+    release.set()
+    assert await asyncio.gather(*bulk) == [True] * 3
+    compute.close()
+
+
+async def test_bulk_work_begins_when_no_other_work_runs(monkeypatch):
+    monkeypatch.setattr("elacsym.compute.BULK_WAIT_S_MAX", 60.0)
+    begun, release, order = threading.Event(), threading.Event(), []
+
+    def query():
+        begun.set()
+        release.wait()
+        order.append("query")
+
+    compute = ThreadCompute(2)
+    running = asyncio.create_task(compute.run(query))
+    await until(begun.is_set)
+    bulk = asyncio.create_task(compute.bulk.run(order.append, "bulk"))
+    await asyncio.sleep(0.05)
+    assert order == []
+    release.set()
+    await asyncio.gather(running, bulk)
+    assert order == ["query", "bulk"]
+    compute.close()
+
+
+async def test_bulk_work_waits_no_longer_than_a_moment():
+    release = threading.Event()
+    compute = ThreadCompute(2)
+    running = asyncio.create_task(compute.run(release.wait))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        assert await compute.bulk.run(lambda: "not starved") == "not starved"
+    assert not running.done()
+    release.set()
+    await running
+    compute.close()
+
+
+async def test_bulk_work_goes_on_after_work_whose_caller_gave_up(monkeypatch):
+    monkeypatch.setattr("elacsym.compute.BULK_WAIT_S_MAX", 60.0)
+    release = threading.Event()
+    compute = ThreadCompute(2)
+    running = asyncio.create_task(compute.run(release.wait))
+    await asyncio.sleep(0)
+    bulk = asyncio.create_task(compute.bulk.run(lambda: 1))
+    await asyncio.sleep(0)
+    running.cancel()
+    async with asyncio.timeout(10):
+        assert await bulk == 1
+    release.set()
+    compute.close()

@@ -123,7 +123,7 @@ class InlineBuilder:
     async def build(self, plan: BuildPlan) -> BuiltSegment:
         """See Builder."""
         with measured(plan, "pool"):
-            return await self._compute.run(built_in_memory, plan)
+            return await self._compute.bulk.run(built_in_memory, plan)
 
     async def close(self) -> None:
         """See Builder."""

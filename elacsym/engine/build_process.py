@@ -95,11 +95,11 @@ class ProcessBuilder:
         folder = self._own[0] / str(next(self._numbers))
         try:
             with measured(plan, "process"):
-                await self._compute.run(_lay_out, plan, folder)
+                await self._compute.bulk.run(_lay_out, plan, folder)
                 await self._run(folder, NICE[plan.kind])
-                return await self._compute.run(_built, folder)
+                return await self._compute.bulk.run(_built, folder)
         except BaseException:
-            await self._compute.run(shutil.rmtree, folder, ignore_errors=True)
+            await self._compute.bulk.run(shutil.rmtree, folder, ignore_errors=True)
             raise
 
     async def _run(self, folder: Path, nice: int) -> None:
@@ -139,7 +139,7 @@ class ProcessBuilder:
         await asyncio.gather(*self._ending)
         if self._own is not None:
             folder, lock = self._own
-            await self._compute.run(shutil.rmtree, folder, ignore_errors=True)
+            await self._compute.bulk.run(shutil.rmtree, folder, ignore_errors=True)
             lock.close()
 
 

@@ -54,7 +54,7 @@ async def fold(namespace: Namespace) -> bool:
         if not await _fold(namespace):
             return False
     # Arrow would keep what the rows of the tail took, and several times as much where writes pour in
-    await namespace.services.compute.run(pa.default_memory_pool().release_unused)
+    await namespace.services.compute.bulk.run(pa.default_memory_pool().release_unused)
     return True
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from elacsym.clock import new_nonce
 from elacsym.engine.build import BuildPlan
 from elacsym.engine.namespace import Namespace
+from elacsym.engine.rehearse import rehearse
 from elacsym.engine.rows import InputFile, RowNumbers, SegmentInput, merge_parts
 from elacsym.engine.segment import SegmentPart
 from elacsym.errors import NamespaceNotFound, StoreUnavailable
@@ -87,12 +88,12 @@ async def write_segment(
     try:
         await upload(namespace, job, built.files, built.read)
     finally:
-        await namespace.services.compute.run(built.close)
+        await namespace.services.compute.bulk.run(built.close)
     made = built.written
     row_sum = f"{made.row_sum:032x}"
-    return SegmentRef(
-        job, made.rows, made.seq_min, made.seq_max, row_sum, built.files, level=level
-    ), made.place
+    ref = SegmentRef(job, made.rows, made.seq_min, made.seq_max, row_sum, built.files, level=level)
+    await rehearse(namespace, ref)
+    return ref, made.place
 
 
 async def upload(
@@ -106,7 +107,10 @@ async def upload(
     async def one(ref: FileRef) -> None:
         key = namespace.keys.segment_file(inc, job, ref.part)
         async with large if ref.size_bytes > LARGE_BYTES else small:
-            if await services.store.put_if_absent(key, await services.compute.run(read, ref.part)) is None:
+            if (
+                await services.store.put_if_absent(key, await services.compute.bulk.run(read, ref.part))
+                is None
+            ):
                 raise StoreUnavailable(f"{key}: the name of a new file is taken")
 
     tasks = [asyncio.ensure_future(one(ref)) for ref in files]
@@ -144,7 +148,7 @@ async def deletes_change(
         left = add_sums(int(ref.row_sum, 16), -ids.row_sum(versions))
         return data, FileRef.of(name, data), int(after.sum()), left
 
-    data, file, rows, left = await compute.run(computed)
+    data, file, rows, left = await compute.bulk.run(computed)
     await upload(namespace, job, [file], lambda _: data)
     return DeletesChange(DeletesRef(job, file, rows), f"{left:032x}")
 

@@ -29,7 +29,9 @@ from elacsym.types import Attribute, DocumentId, FullText
 AttributeOf = Callable[[str], Attribute]
 
 # joining large chunks would copy more than searching them one by one costs
-JOINED_BYTES_MAX = 4 * 2**20
+JOINED_BYTES_MAX = 16 * 2**20
+# a chunk from here on is worth its own pass: what a query pays for the pass is little beside the rows
+LONG_BYTES = 256 * 1024
 _US_PER_TEXT_BYTE = 0.1
 
 
@@ -130,6 +132,11 @@ class Chunk:
         return Chunk(self.id_column.select(keep), self._versions[row:], arrays, self._attribute_of)
 
 
+def is_short(group: Sequence[Chunk]) -> bool:
+    """Whether the chunks of a group are short on average, so that a query gains by waiting for the join."""
+    return sum(chunk.size_bytes for chunk in group) < LONG_BYTES * len(group)
+
+
 def _vector_column(
     array: pa.Array | None, attribute: Attribute, rows: int, norms: npt.NDArray[np.float64] | None = None
 ) -> VectorColumn:
@@ -180,6 +187,11 @@ class Memtable:
     def rows(self) -> int:
         """Rows kept, live or not."""
         return self._rows
+
+    @property
+    def chunks(self) -> Sequence[Chunk]:
+        """The chunks in commit order."""
+        return tuple(self._chunks)
 
     def apply(self, seq: int, changes: Iterable[RowChanges]) -> None:
         """Apply the batches of slot `seq`, in order."""

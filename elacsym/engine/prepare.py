@@ -65,7 +65,7 @@ async def item_of(request: WriteRequest, schema: Schema, key: str | None, comput
     # ids to be deleted have the type that the writes before them give, which wait in the queue perhaps
     if is_small or (request.deletes and schema.id_type is None):
         return WriteItem(request, None, _estimated_bytes(request), key)
-    encoded = await compute.run(_encoded, request, schema)
+    encoded = await compute.bulk.run(_encoded, request, schema)
     return WriteItem(request, encoded, len(encoded.payload), key)
 
 
@@ -146,7 +146,7 @@ class Preparer:
         if request.delete_filter is not None:
             ids = await self._matching_ids(request.delete_filter)
             changes = RowChanges(None, {}, ids if len(ids) else None)
-            return Encoded(changes, await self._compute.run(payload.encode, changes), {}, None), schema
+            return Encoded(changes, await self._compute.bulk.run(payload.encode, changes), {}, None), schema
         if encoded is None or (request.deletes and schema.id_type is None):
             encoded = await self._encoded_now(run, schema)
         try:
@@ -164,7 +164,7 @@ class Preparer:
         rows, size_bytes = len(request.upserts) + len(request.deletes), sum(item.size_bytes for item in run)
         if rows <= _INLINE_DOCUMENTS and size_bytes <= _INLINE_BYTES:
             return _encoded(request, schema)
-        return await self._compute.run(_encoded, request, schema)
+        return await self._compute.bulk.run(_encoded, request, schema)
 
 
 class _Entry:

@@ -28,6 +28,7 @@ from elacsym.index.vector import VectorColumn, Vectors
 from elacsym.query.plan import Needs, opening
 from elacsym.store.cache import ObjectCache
 from elacsym.store.drive import drive
+from elacsym.types import Schema
 
 S = TypeVar("S")
 Opener = Callable[[Source, int], Steps[S]]
@@ -76,7 +77,7 @@ class SegmentPart:
 
     def attribute(self, name: str) -> Steps[Values]:
         """An attribute that is no vector."""
-        opened = yield from self._opened(segment_format.attribute_part("attr", name), AttributeFile.opened)
+        opened = yield from self._opened(_column_part(name), AttributeFile.opened)
         return MissingValues(self._attribute_of(name).type, self.rows) if opened is None else opened
 
     def vectors(self, name: str) -> Steps[Vectors]:
@@ -88,7 +89,7 @@ class SegmentPart:
 
     def text(self, name: str) -> Steps[TextIndex]:
         """The postings of an attribute."""
-        opened = yield from self._opened(segment_format.attribute_part("text", name), TextIndex.opened)
+        opened = yield from self._opened(_text_part(name), TextIndex.opened)
         if opened is not None:
             return opened
         # made once: it takes time in proportion to the rows
@@ -121,11 +122,23 @@ class SegmentPart:
         """Have what a query needs first at hand."""
         await drive(opening([self], needs), self._compute)
 
-    async def warm(self) -> None:
-        """Bring every file of the segment that queries look at into the cache."""
-        for key, ref in self._files.values():
+    async def warm(self, needs: Needs | None = None) -> None:
+        """Bring whole files of the segment into the cache: those of `needs`, or all that queries look at."""
+        names = self._files.keys() if needs is None else self._files.keys() & _parts_of(needs)
+        for name in sorted(names):
+            key, ref = self._files[name]
             if ref.head_bytes:
                 await self._cache.warm(key, ref)
+
+    def looked_at(self, schema: Schema) -> Needs:
+        """The attributes by which the segment was searched or shown, as far as their files are open."""
+        opened = {name for name, (key, _) in self._files.items() if key in self._cache.residents}
+        return Needs(
+            *(
+                frozenset(name for name in schema.attributes if part_of(name) in opened)
+                for part_of in (_column_part, segment_format.vector_part, _text_part)
+            )
+        )
 
     def files(self) -> dict[str, tuple[str, FileRef]]:
         """Key and reference of every file, by part name."""
@@ -137,6 +150,24 @@ class SegmentPart:
 
     def _key(self, part: str) -> str:
         return self._keys.segment_file(self._inc, self._ref.job, part)
+
+
+def _column_part(attribute: str) -> str:
+    return segment_format.attribute_part("attr", attribute)
+
+
+def _text_part(attribute: str) -> str:
+    return segment_format.attribute_part("text", attribute)
+
+
+def _parts_of(needs: Needs) -> set[str]:
+    """The names of the files that are opened."""
+    return {
+        segment_format.IDS,
+        *map(_column_part, needs.columns),
+        *map(segment_format.vector_part, needs.vectors),
+        *map(_text_part, needs.texts),
+    }
 
 
 def _weight_bytes(structure: object, ref: FileRef) -> int:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from elacsym.compute import Compute
 from elacsym.engine import payload
-from elacsym.engine.memtable import Memtable, Touched
+from elacsym.engine.memtable import Memtable, Touched, is_short
 from elacsym.engine.payload import RowChanges
 from elacsym.engine.segment import SegmentPart
 from elacsym.format.keys import NamespaceKeys
@@ -30,8 +30,10 @@ from elacsym.store.cache import ObjectCache
 from elacsym.store.drive import drive
 from elacsym.types import Attribute, Schema
 
-# up to this many rows, or ids to look up, the work is shorter than a hop to the pool
-_INLINE_ROWS = 2_000
+# up to this many ids to look up, the work is shorter than a hop to the pool
+_INLINE_IDS = 2_000
+# joining so much takes less than a millisecond
+_INLINE_JOIN_BYTES = 256 * 1024
 
 
 class SegmentState:
@@ -89,6 +91,7 @@ class NamespaceView:
         self._schemas: list[tuple[int, Schema]] = []
         self._snapshot: SearchSnapshot | None = None
         self._own: dict[str, RowChanges] = {}
+        self._joining: asyncio.Task[None] | None = None
         self._is_known = asyncio.Event()
 
     @property
@@ -134,13 +137,27 @@ class NamespaceView:
         )
 
     def close(self) -> None:
-        """Let go of what was made of the segments' files."""
+        """Let go of what was made of the segments' files; chunks are no longer joined."""
+        if self._joining is not None:
+            self._joining.cancel()
         for state in self.segments:
             state.part.forget()
 
     def part(self, inc: str, ref: SegmentRef) -> SegmentPart:
         """The part that a segment of this namespace is read through."""
         return SegmentPart(self._keys, inc, ref, self._cache, self._compute, self._incarnation.attribute)
+
+    def looked_at(self) -> Needs:
+        """The attributes by which segments and tail were searched or shown not long ago."""
+        chunks = self.memtable.chunks
+        vectors = {name for chunk in chunks for name in chunk.vector_columns}
+        texts = {name for chunk in chunks for name in chunk.text_indexes}
+        seen = [state.part.looked_at(self.schema) for state in self.segments]
+        return Needs(
+            frozenset().union(*(needs.columns for needs in seen)),
+            frozenset(vectors).union(*(needs.vectors for needs in seen)),
+            frozenset(texts).union(*(needs.texts for needs in seen)),
+        )
 
     def apply(self, entry: WalEntry, size_bytes: int) -> None:  # noqa: ARG002 - the log counts bytes
         """Apply the next write of the log; one that the view holds already comes again when its manifest was
@@ -191,14 +208,7 @@ class NamespaceView:
     async def _settled(self) -> bool:
         """Bring memtable and segments up to date; False if the log moved on or more work came meanwhile."""
         segments, memtable = self.segments, self.memtable
-        groups = memtable.merge_groups()
-        for group in groups:
-            # joining postings takes several times as long as joining columns
-            has_texts = any(chunk.text_indexes for chunk in group)
-            if not has_texts and sum(chunk.rows for chunk in group) <= _INLINE_ROWS:
-                memtable.replace(group, group[0].joined(group[1:]))
-            else:
-                memtable.replace(group, await self._compute.run(group[0].joined, group[1:]))
+        await self._join_short(memtable)
         await asyncio.gather(*(self._load(state) for state in segments if state.alive is None))
         if self.segments is not segments or self.memtable is not memtable:
             return False
@@ -207,8 +217,33 @@ class NamespaceView:
             self.segments is segments
             and self.memtable is memtable
             and all(state.resolved == len(memtable.touched) for state in segments)
-            and not memtable.merge_groups()
+            and not any(map(is_short, memtable.merge_groups()))
         )
+
+    async def _join_short(self, memtable: Memtable) -> None:
+        """Join short chunks, of which there may be many; long ones are joined behind the query, which
+        searches them as they are."""
+        for group in memtable.merge_groups():
+            if not is_short(group):
+                if self._joining is None or self._joining.done():
+                    self._joining = asyncio.create_task(self._join_long(memtable), name="join chunks")
+                continue
+            # joining postings takes several times as long as joining columns
+            has_texts = any(chunk.text_indexes for chunk in group)
+            if not has_texts and sum(chunk.size_bytes for chunk in group) <= _INLINE_JOIN_BYTES:
+                memtable.replace(group, group[0].joined(group[1:]))
+            else:
+                memtable.replace(group, await self._compute.run(group[0].joined, group[1:]))
+
+    async def _join_long(self, memtable: Memtable) -> None:
+        while self.memtable is memtable:
+            groups = memtable.merge_groups()
+            group = next((group for group in groups if not is_short(group)), None)
+            if group is None:
+                return
+            joined = await self._compute.bulk.run(group[0].joined, group[1:])
+            memtable.replace(group, joined)
+            self._snapshot = None
 
     async def _resolve(self, segments: Sequence[SegmentState], touched: Sequence[Touched]) -> None:
         """Take into account the rows that the tail's slots replaced; all segments share rounds."""
@@ -222,7 +257,7 @@ class NamespaceView:
         }
         looked_up = sum(len(ids[state.resolved]) for state in behind)
         steps = together([_rows_of(state.part, ids[state.resolved]) for state in behind])
-        found = await drive(steps, self._compute, inline=looked_up <= _INLINE_ROWS)
+        found = await drive(steps, self._compute, inline=looked_up <= _INLINE_IDS)
         for state, rows in zip(behind, found, strict=True):
             state.mask(rows)
             # after the mask: a concurrent caller must not see the slots as done before they are

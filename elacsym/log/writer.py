@@ -462,12 +462,12 @@ class LogWriter:
     async def _commit(self, entry: WalEntry) -> Outcome:
         """Settle the entry's slot; a commit is handed to the reader, anything else ends the ownership."""
         is_large = sum(b.size_bytes for b in entry.batches) > self._settings.inline_bytes_max
-        data = await self._compute.run(entry.encode) if is_large else entry.encode()
+        data = await self._compute.bulk.run(entry.encode) if is_large else entry.encode()
         outcome = await self._drive(entry, data)
         self._ownership.settled(outcome)
         COMMITS.labels(outcome=outcome.value).inc()
         if outcome is Outcome.COMMITTED:
-            digest = await self._compute.run(blake2b_128, data) if is_large else blake2b_128(data)
+            digest = await self._compute.bulk.run(blake2b_128, data) if is_large else blake2b_128(data)
             self._reader.push(entry, len(data), digest)
         return outcome
 

@@ -177,7 +177,7 @@ class Exchange:
         if decode_large is not None and len(body) > codec.POOL_BYTES_MAX:
             async with self.service.large_bodies:
                 return await decode_large(body, self.service.compute)
-        return await self.service.compute.run(lambda: decode(codec.loads(body)))
+        return await self.service.compute.bulk.run(lambda: decode(codec.loads(body)))
 
     async def _body(self) -> bytes | bytearray:
         declared = self.headers.get(b"content-length")

@@ -48,7 +48,7 @@ async def upsert(body: bytes | bytearray, compute: Compute) -> WriteRequest:
     documents: list[Document] = []
     try:
         async for part in _parts(process.stdout):
-            documents += await compute.run(_documents, part)
+            documents += await compute.bulk.run(_documents, part)
     except asyncio.IncompleteReadError as error:
         raise Unavailable("the process that decodes large bodies ended early; nothing was stored") from error
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -70,6 +71,9 @@ async def _serve(
     )
     service: Service = app.state.service
     async with app.router.lifespan_context(app):
+        # what is there now stays: to look through it for garbage, now and then, stops everything for 30 ms
+        gc.collect()
+        gc.freeze()
         server = _Server(settings, service.stop_wanted, lambda: announce(_start_line(config, listener)))
         leaving = asyncio.create_task(_leave(service, server), name="leave")
         try:

@@ -183,3 +183,63 @@ async def test_postings_of_the_tail_are_joined_off_the_event_loop(tmp_path):
             await database.query("docs", query)
         assert compute.runs["joined"] == (query is texts)
     await database.close()
+
+
+class HeldBulk(InlineCompute):
+    """Bulk work begins when `release` is set."""
+
+    def __init__(self):
+        self.release, self.bulk_runs = asyncio.Event(), 0
+
+    @property
+    def bulk(self):
+        held = self
+
+        class Bulk(InlineCompute):
+            async def run(self, fn, *args, **kwargs):
+                held.bulk_runs += 1
+                await held.release.wait()
+                return await super().run(fn, *args, **kwargs)
+
+        return Bulk()
+
+
+async def test_no_query_waits_until_long_chunks_are_joined(tmp_path):
+    """Ten of them took the event loop for 37 ms, and a query that came in between waited for all."""
+    database = await open_database(cache_path=tmp_path)
+    await database.create("docs", schema(dimensions=1024))
+    view = (await database.namespace("docs")).view
+    compute = view._compute = HeldBulk()
+    rng = np.random.default_rng(1)
+    for first in (0, 100, 200):
+        await database.write("docs", upsert(*(document(first + i, rng, 1024) for i in range(100))))
+        result = await database.query("docs", ALL)
+        assert [hit.id for hit in result.hits] == list(range(first + 100))
+    assert len(view.memtable.chunks) == 3
+    compute.release.set()
+    async with asyncio.timeout(10):
+        while len(view.memtable.chunks) > 2:
+            await asyncio.sleep(0)
+    # one join at a time, whoever asks meanwhile
+    assert compute.bulk_runs == 1
+    snapshot = await view.snapshot()
+    assert [view.part.rows for view in snapshot.parts] == [200, 100]
+    assert [hit.id for hit in (await database.query("docs", ALL)).hits] == list(range(300))
+    await database.close()
+
+
+async def test_chunks_are_not_joined_behind_a_namespace_that_was_closed(tmp_path):
+    database = await open_database(cache_path=tmp_path)
+    await database.create("docs", schema(dimensions=1024))
+    view = (await database.namespace("docs")).view
+    compute = view._compute = HeldBulk()
+    rng = np.random.default_rng(1)
+    for first in (0, 100):
+        await database.write("docs", upsert(*(document(first + i, rng, 1024) for i in range(100))))
+    await database.query("docs", ALL)
+    await asyncio.sleep(0)
+    assert compute.bulk_runs == 1
+    await database.close()
+    compute.release.set()
+    await asyncio.sleep(0)
+    assert len(view.memtable.chunks) == 2
