@@ -105,12 +105,14 @@ done
 
 if [ -z "$is_check" ]; then
   echo "cluster  $front"
-  for i in "${!nodes[@]}"; do echo "${nodes[i]}  http://127.0.0.1:$((port + 1 + i))"; done
+  for i in "${!nodes[@]}"; do
+    echo "${nodes[i]}  http://127.0.0.1:$((port + 1 + i))  process ${pids[i + ${#s3[@]}]}"
+  done
   echo "logs  $folder"
   echo "Ctrl-C ends it."
-  # as long as all of them run
-  wait -n "${pids[@]}" || true
-  echo "a process ended" >&2
+  # nodes may die meanwhile: that is what a cluster is for
+  wait "${pids[-1]}"
+  echo "nginx ended" >&2
   exit 1
 fi
 

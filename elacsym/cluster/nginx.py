@@ -102,6 +102,9 @@ $readers
         proxy_set_header X-Request-Id $$shown_request_id;
         proxy_set_header X-Forwarded-For $$proxy_add_x_forwarded_for;
         proxy_set_header X-Forwarded-Proto $$scheme;
+        # nodes say these to each other
+        proxy_set_header X-Elacsym-Hops "";
+        proxy_set_header X-Elacsym-Changed "";
         proxy_redirect off;
         proxy_connect_timeout 2s;
         proxy_send_timeout 60s;

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import signal
 import socket
 import sys
@@ -66,7 +67,7 @@ async def test_the_check_writes_and_searches_through_nginx_and_leaves_nothing_ru
 
 
 @pytest.mark.slow
-async def test_it_serves_until_it_is_interrupted(port):
+async def test_it_serves_until_it_is_interrupted_even_without_one_of_its_nodes(port):
     process = await start("--port", str(port))
     try:
         async with asyncio.timeout(START_S_MAX):
@@ -81,6 +82,10 @@ async def test_it_serves_until_it_is_interrupted(port):
             found = await client.query("docs", vector=[1, 0])
             assert [r.id for r in found.results] == [1]
             assert len((await client.cluster()).members) == PROCESSES - 1
+            owner = await client.owner("docs")
+            os.kill(int(re.search(rf"{owner.id} .* process (\d+)", shown)[1]), signal.SIGKILL)
+            await client.upsert("docs", [{"id": 2, "vector": [0, 1]}])
+            assert None not in await client.documents("docs", [1, 2])
     finally:
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(START_S_MAX):

@@ -330,13 +330,15 @@ async def test_headers_pass_both_ways_and_a_redirect_is_left_as_it_is(front):
         node.status = 307
         node.headers = {"Location": f"{node.place.url}/v1/x", "X-Correct-Indexer": "indexer-9"}
         sent = {"Authorization": "Bearer k", "Idempotency-Key": "i", "X-Namespace": "docs", "Host": "db:1"}
-        answer = await f.http.post(UPSERT, headers=sent)
+        between_nodes = {"X-Elacsym-Hops": "2", "X-Elacsym-Changed": "indexer-1"}
+        answer = await f.http.post(UPSERT, headers=sent | between_nodes)
         assert answer.status_code == 307
         assert answer.headers["location"] == f"{node.place.url}/v1/x"
         assert answer.headers["x-correct-indexer"] == "indexer-9"
         arrived = node.arrived[0].headers
         assert {name: arrived[name.lower()] for name in sent} == sent
         assert arrived["x-forwarded-for"] == "127.0.0.1"
+        assert not {name.lower() for name in between_nodes} & set(arrived)
 
 
 async def test_connections_to_nodes_are_kept(front):
