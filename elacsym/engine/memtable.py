@@ -83,11 +83,7 @@ class Chunk:
 
     def vectors(self, name: str) -> Steps[Vectors]:
         """A vector attribute."""
-        column = self.vector_columns.get(name)
-        if column is None:
-            column = _vector_column(self.arrays.get(name), self._attribute_of(name), self.rows)
-            self.vector_columns[name] = column
-        return done(column)
+        return done(self.vector_column(name))
 
     def text(self, name: str) -> Steps[TextIndex]:
         """The postings of an attribute."""
@@ -96,6 +92,14 @@ class Chunk:
             index = _text_index(self.arrays.get(name), self._attribute_of(name).full_text, self.rows)
             self.text_indexes[name] = index
         return done(index)
+
+    def vector_column(self, name: str) -> VectorColumn:
+        """A vector attribute, which is at hand."""
+        column = self.vector_columns.get(name)
+        if column is None:
+            column = _vector_column(self.arrays.get(name), self._attribute_of(name), self.rows)
+            self.vector_columns[name] = column
+        return column
 
     def joined(self, others: Sequence[Chunk]) -> Chunk:
         """One chunk with the rows of this one and then those of others, in order."""
@@ -109,9 +113,10 @@ class Chunk:
         return joined
 
     def _take_over(self, chunks: Sequence[Chunk]) -> None:
-        """Make indexes of those that all of the joined chunks have: building them anew takes far longer."""
-        for name in set.intersection(*(set(chunk.vector_columns) for chunk in chunks)):
-            norms = np.concatenate([chunk.vector_columns[name].norms for chunk in chunks])
+        """Make indexes of those of the joined chunks: building them anew takes far longer."""
+        # where one was searched the others will be, and a query would have to compute their norms
+        for name in set.union(*(set(chunk.vector_columns) for chunk in chunks)):
+            norms = np.concatenate([chunk.vector_column(name).norms for chunk in chunks])
             self.vector_columns[name] = _vector_column(
                 self.arrays.get(name), self._attribute_of(name), self.rows, norms
             )

@@ -100,9 +100,10 @@ def test_joined_chunks_have_the_indexes_of_one_that_was_made_at_once():
     pieces = [chunk(10 * i, *both) for i, both in enumerate(zip(texts, vectors, strict=True))]
     for piece in pieces:
         resident(piece.text("text"))
-        resident(piece.vectors("vector"))
+    resident(pieces[1].vectors("vector"))
     joined = pieces[0].joined(pieces[1:])
     assert joined.pending_us("text") == 0.0
+    assert "norms" in vars(pieces[0].vector_columns["vector"])
     whole = chunk(0, [t for some in texts for t in some], [v for some in vectors for v in some])
     assert resident(joined.text("text")).encode() == resident(whole.text("text")).encode()
     found, expected = resident(joined.vectors("vector")), resident(whole.vectors("vector"))
