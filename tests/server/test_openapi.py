@@ -34,6 +34,13 @@ def test_what_needs_no_key_is_described_so():
             assert (entry.get("security") == []) is operation.is_open, (method, path)
 
 
+def test_writes_are_described_as_going_elsewhere():
+    for path, operations in ROUTES.items():
+        for method, operation in operations.items():
+            entry = openapi.DOCUMENT["paths"][path.replace(":path}", "}")][method.lower()]
+            assert ("307" in entry["responses"]) is operation.is_write, (method, path)
+
+
 def test_every_description_names_its_errors():
     for path, operations in openapi.DOCUMENT["paths"].items():
         for method, operation in operations.items():
