@@ -36,6 +36,7 @@ ARRAY_BYTES_MAX = 2**31 - 1  # what the 32-bit offsets of an Arrow string or lis
 # files up to this size are read whole with their head: their pieces would be as many units
 EAGER_FILE_BYTES_MAX = 2 * UNIT_BYTES
 # beyond this share of its blocks, an array is fetched whole
+FEW_ROWS = 64  # up to so many are taken one by one
 _WHOLE_SHARE = 1 / 4
 
 
@@ -118,7 +119,8 @@ class StoredArray:
         parts = {"valid": self._valid, "lists": self._lists, "strings": self._strings, "values": self._values}
         self._sections = tuple(f"{name}.{part}" for part, array in parts.items() if array is not None)
         # numbers in every row: what one look at their places reads
-        self._is_plain = levels == 1 and not nulls and not pa.types.is_boolean(type_)
+        self._is_flat = self._lists is None and not pa.types.is_boolean(type_)
+        self._is_plain = levels == 1 and not nulls and self._is_flat
         self._start, self._item = blob.sections[f"{name}.values"].offset, self._values.itemsize
         self._is_at_hand = False
         self._whole: pa.Array | None = None
@@ -182,6 +184,33 @@ class StoredArray:
                 return self.gathered(rows)
         array = yield from self.whole()
         return array.take(pa.array(rows))
+
+    def values(self, rows: Ints) -> Steps[list[Any]]:
+        """`select` as plain Python values, None for null. The few rows of an answer are taken from the file's
+        bytes: an Arrow kernel costs more to call."""
+        if self._is_flat and len(rows) <= FEW_ROWS:
+            is_at_hand = self._is_at_hand or (
+                self.blob.source.has_records(self._start + rows * self._item, self._item)
+                if self._is_plain
+                else self.is_at_hand
+            )
+            if is_at_hand:
+                return self._few(rows)
+        values: list[Any] = (yield from self.select(rows)).to_pylist()
+        return values
+
+    def _few(self, rows: Ints) -> list[Any]:
+        found: list[Any]
+        if self._strings is None:
+            found = self._values[rows].tolist()
+        else:
+            data = self._values.data
+            places = zip(self._strings[rows].tolist(), self._strings[rows + 1].tolist(), strict=True)
+            found = [str(data[start:stop], "utf-8") for start, stop in places]
+        if self._valid is None:
+            return found
+        is_valid = _bits(self._valid, rows).tolist()
+        return [value if there else None for value, there in zip(found, is_valid, strict=True)]
 
     def spans_of(self, rows: Ints) -> list[Span] | None:
         """What `gathered` looks at; None where that is so much that the whole array should be fetched."""

@@ -74,6 +74,10 @@ class Values(Protocol):
         """The values of these rows, in the order given."""
         ...
 
+    def values(self, rows: Ints) -> Steps[list[Any]]:
+        """The same as plain Python values, None for null; for the few rows of an answer."""
+        ...
+
     def valid(self) -> Steps[Bools]:
         """(rows,) bool, fresh: which rows have a value."""
         ...
@@ -99,6 +103,10 @@ class ArrowValues:
         """See Values."""
         return done(self._array.take(pa.array(rows)))
 
+    def values(self, rows: Ints) -> Steps[list[Any]]:
+        """See Values."""
+        return done(self._array.take(pa.array(rows)).to_pylist())
+
     def valid(self) -> Steps[Bools]:
         """See Values."""
         return done(self._array.is_valid().to_numpy(zero_copy_only=False).copy())
@@ -123,6 +131,10 @@ class MissingValues:
     def select(self, rows: Ints) -> Steps[pa.Array]:
         """See Values."""
         return done(pa.nulls(len(rows), self._type))
+
+    def values(self, rows: Ints) -> Steps[list[Any]]:
+        """See Values."""
+        return done([None] * len(rows))
 
     def valid(self) -> Steps[Bools]:
         """See Values."""
@@ -299,6 +311,10 @@ class AttributeFile:
     def select(self, rows: Ints) -> Steps[pa.Array]:
         """See Values."""
         return self._column.select(rows)
+
+    def values(self, rows: Ints) -> Steps[list[Any]]:
+        """See Values."""
+        return self._column.values(rows)
 
     def valid(self) -> Steps[Bools]:
         """See Values."""

@@ -144,6 +144,10 @@ class Ids(Protocol):
         """The ids of these rows, in the order given."""
         ...
 
+    def documents(self, rows: Ints) -> Steps[list[DocumentId]]:
+        """The same as Python values; for the few rows of an answer."""
+        ...
+
     def rows_of(self, ids: IdColumn) -> Steps[Ints]:
         """(n,) int64: the last row of each id, -1 where it is absent or of another type."""
         ...
@@ -173,6 +177,10 @@ class MemoryIds:
     def select(self, rows: Ints) -> Steps[IdColumn]:
         """See Ids."""
         return done(self._column.select(rows))
+
+    def documents(self, rows: Ints) -> Steps[list[DocumentId]]:
+        """See Ids."""
+        return done(self._column.take(rows))
 
     def rows_of(self, ids: IdColumn) -> Steps[Ints]:
         """See Ids."""
@@ -249,6 +257,10 @@ class IdFile:
     def select(self, rows: Ints) -> Steps[IdColumn]:
         """See Ids."""
         return IdColumn(self.id_type, (yield from self._ids.select(rows)))
+
+    def documents(self, rows: Ints) -> Steps[list[DocumentId]]:
+        """See Ids."""
+        return self._ids.values(rows)
 
     def rows_of(self, ids: IdColumn) -> Steps[Ints]:
         """See Ids."""

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +31,7 @@ SCAN_US, ROW_US, STREAMED_BYTE_US, GATHERED_BYTE_US = 90.0, 0.01, 7.5e-5, 1.8e-4
 Mask = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Effort:
+class Effort(NamedTuple):
     """How hard to look for candidates. k: how many of the nearest rows have to be among them.
 
     scale: how far to look for further lists, and to re-rank further candidates, in units of what the index's
@@ -46,8 +44,7 @@ class Effort:
     lists_min: int = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(NamedTuple):
     """Vectors that may be among the nearest, best first.
 
     positions: (c,) int64. keys: (c,) float32 estimates, ascending is better for every metric and comparable

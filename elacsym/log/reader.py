@@ -28,6 +28,7 @@ from elacsym.log.manifest_file import Loaded, ManifestFile
 from elacsym.log.settings import DEFAULTS, LogSettings
 from elacsym.log.tail import SlotRecord, Tail
 from elacsym.store.base import UNCHANGED, Etag, ObjectStore, StoredObject, Unchanged
+from elacsym.store.wrapper import is_unchanged_now
 from elacsym.telemetry import RETRIES, UNINDEXED_BYTES
 
 _ROUNDS_MAX = 1_000
@@ -138,7 +139,8 @@ class LogReader:
         A caller that arrives while a check runs shares the next one. Raises NamespaceNotFound, CorruptObject,
         Unavailable.
         """
-        await asyncio.shield(self._join())
+        if not self._is_proven_at_once():
+            await asyncio.shield(self._join())
 
     def is_current_since(self, time_s: float) -> bool:
         """Whether a check that began at or after `time_s`, a reading of the clock, has proven the view."""
@@ -206,6 +208,16 @@ class LogReader:
 
     def _age_s(self) -> float:
         return self._clock.monotonic_s() - self._proven_s if self._proven_s is not None else float("inf")
+
+    def _is_proven_at_once(self) -> bool:
+        """The proof of a round in order, slot first, where the store gives it without waiting."""
+        if self._proven_s is None or not self.is_open:
+            return False
+        began_s, slot = self._clock.monotonic_s(), self.keys.wal(self.manifest.inc, self.tail)
+        if not is_unchanged_now(self._store, self.file.key, self.etag, slot):
+            return False
+        self._proven_s = began_s
+        return True
 
     def _join(self) -> asyncio.Task[None]:
         """The check that begins after this call: at most one runs and one waits."""

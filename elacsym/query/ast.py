@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -141,8 +141,7 @@ class Query:
     explain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LegShare:
+class LegShare(NamedTuple):
     """What one leg gave a hit: rank from 1, raw score (distance or BM25), contribution to the fused score."""
 
     leg: str
@@ -151,8 +150,7 @@ class LegShare:
     contribution: float
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One row of an answer. `score` is a float32 value, None for attribute orders; null attributes are left
     out."""
 

@@ -42,6 +42,10 @@ class IdValues:
         """See Values."""
         return (yield from self._ids.select(rows)).to_arrow()
 
+    def values(self, rows: Ints) -> Steps[list[Any]]:
+        """See Values."""
+        return self._ids.documents(rows)
+
     def valid(self) -> Steps[Bools]:
         """See Values."""
         return done(np.ones(len(self._ids), np.bool_))

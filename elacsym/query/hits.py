@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -17,8 +17,7 @@ from elacsym.query.validate import check_ids, check_names
 from elacsym.types import DocumentId, Schema
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A row of the answer whose attributes have not been read yet."""
 
     part: int
@@ -85,8 +84,7 @@ def values_of(part: Part, rows: Ints, wanted: Shown) -> Steps[list[dict[str, Any
 
 
 def _column_values(part: Part, name: str, rows: Ints) -> Steps[list[Any]]:
-    array = yield from (yield from part.attribute(name)).select(rows)
-    values: list[Any] = array.to_pylist()
+    values: list[Any] = yield from (yield from part.attribute(name)).values(rows)
     return values
 
 

@@ -8,8 +8,7 @@ how rows are spread.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +27,7 @@ Beside = Callable[[int, Ints], Steps[Any]]
 Figures = Callable[[], Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(NamedTuple):
     """A leg's candidates, best first: scores (n,) float32, and for each its id, part number and row there.
 
     figures: gives what happened, JSON-ready, if somebody asks for an explanation.
@@ -92,5 +90,4 @@ def _cut_over_parts(found: Sequence[PartRows], depth: int, *, ascending: bool) -
 
 
 def _ids(snapshot: SearchSnapshot, number: int, rows: Ints) -> Steps[list[DocumentId]]:
-    column = yield from (yield from snapshot.parts[number].part.ids()).select(rows)
-    return column.to_list()
+    return (yield from (yield from snapshot.parts[number].part.ids()).documents(rows))

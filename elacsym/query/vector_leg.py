@@ -8,7 +8,7 @@ all parts by estimated distance, and only these are re-ranked. Distances that le
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -33,7 +33,7 @@ RERANKED_MOST, RERANKED_MOST_PER_ROW = 200, 4
 _GATHER_SHARE_MAX = 1 / 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Search:
     """One part to search. mask: (rows,) bool of the rows that may be found, None where all may."""
 
@@ -64,7 +64,7 @@ def nearest(
         if len(vectors)
     ]
     reranked = RERANKED_MOST + RERANKED_MOST_PER_ROW * depth
-    wanted = Effort(k=depth) if effort is None else replace(effort, k=depth)
+    wanted = Effort(k=depth) if effort is None else effort._replace(k=depth)
     exact = [search for search in searches if search.way != "codes"]
     coded = [search for search in searches if search.way == "codes"]
     scanned, proposed = yield from both(

@@ -20,6 +20,7 @@ import errno
 import os
 import random
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -42,6 +43,7 @@ from elacsym.store.local_files import (
     sync,
     sync_path,
 )
+from elacsym.store.promptness import Promptness
 from elacsym.store.ranges import GAP_BYTES_MAX
 
 T = TypeVar("T")
@@ -77,6 +79,7 @@ class LocalStore:
         except OSError as error:
             raise StoreUnavailable(f"folder '{self.root}' cannot be used: {error.strerror}") from error
         self._directories = Directories(self.root)
+        self._promptness = Promptness()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="local-store")
 
     @property
@@ -90,7 +93,26 @@ class LocalStore:
 
     async def get_if_changed(self, key: str, etag: Etag) -> StoredObject | Unchanged | None:
         """See ObjectStore; an unchanged object costs 40 bytes of reading."""
-        return await self._run(key, lambda k: self._get_if_changed(k, etag))
+        return await self._run(key, lambda k: self._timed_get_if_changed(k, etag))
+
+    def is_unchanged_now(self, key: str, etag: Etag, absent: str) -> bool:
+        """Whether there is no object `absent`, and after that `key` has `etag`, told at once: two small reads
+        on the caller's stack. False where that is not so or not known, and while the folder is not prompt.
+
+        Blocks for microseconds.
+        """
+        if not self._promptness.is_given:
+            return False
+        began_s = time.monotonic()
+        try:
+            if self._path(absent).exists():
+                return False
+            with _opened(self._path(key)) as file:
+                return file is not None and _trailer_of(file, key)[1].etag == etag
+        except (OSError, CorruptObject):
+            return False  # the ordinary read says what is wrong
+        finally:
+            self._promptness.note(time.monotonic() - began_s)
 
     async def get_ranges(
         self,
@@ -165,6 +187,13 @@ class LocalStore:
             if file is None:
                 return None
             return UNCHANGED if _trailer_of(file, key)[1].etag == etag else _read(file, key)
+
+    def _timed_get_if_changed(self, key: str, etag: Etag) -> StoredObject | Unchanged | None:
+        began_s = time.monotonic()
+        found = self._get_if_changed(key, etag)
+        if found is UNCHANGED:
+            self._promptness.note(time.monotonic() - began_s)
+        return found
 
     def _create(self, key: str, data: bytes) -> Etag | None:
         path = self._path(key)

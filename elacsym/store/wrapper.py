@@ -72,6 +72,13 @@ def local_file_of(store: ObjectStore, key: str) -> tuple[Path, int] | None:
     return find(key) if find is not None else None
 
 
+def is_unchanged_now(store: ObjectStore, key: str, etag: Etag, absent: str) -> bool:
+    """Whether there is no object `absent`, and after that `key` still has `etag`, where the store can tell
+    without a request; False where it cannot."""
+    tell = getattr(base_of(store), "is_unchanged_now", None)
+    return tell is not None and bool(tell(key, etag, absent))
+
+
 def keeps_files(store: ObjectStore) -> bool:
     """Whether `local_file_of` can find objects of this store."""
     return hasattr(base_of(store), "local_file")

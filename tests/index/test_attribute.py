@@ -98,6 +98,10 @@ def test_values_are_read_back_whole_and_by_row(column, picks):
         stored = make()
         assert len(stored) == len(values)
         assert one_round(stored.select(rows)).equals(array.take(pa.array(rows)))
+        expected = array.take(pa.array(rows)).to_pylist()
+        assert one_round(make().values(rows)) == expected
+        many = np.tile(rows, 70)
+        assert one_round(make().values(many)) == 70 * expected
         assert one_round(stored.column()).equals(array)
         assert one_round(make().valid()).tolist() == [v is not None for v in values]
         one_round(stored.column()).validate(full=True)
@@ -110,7 +114,9 @@ def test_rows_of_a_file_in_pieces_are_selected_in_one_round_from_what_was_wanted
     rows = np.array([p % len(values) for p in picks] if values else [], np.int64)
     with in_pieces():
         selected = one_round(cold(kind, values).select(rows))
+        shown = one_round(cold(kind, values).values(rows))
         present = one_round(cold(kind, values).valid())
+    assert shown == selected.to_pylist()
     selected.validate(full=True)
     assert selected.equals(array_of(kind, values).take(pa.array(rows)))
     assert present.tolist() == [v is not None for v in values]
@@ -233,6 +239,7 @@ def test_missing_values_are_null():
         nulls = pa.nulls(3, arrow_type(AttributeType.parse(kind)))
         assert resident(missing.column()).equals(nulls)
         assert resident(missing.select(np.array([0, 2]))).equals(nulls[:2])
+        assert resident(missing.values(np.array([0, 2]))) == [None, None]
         assert (len(missing), missing.index, resident(missing.valid()).tolist()) == (3, None, [False] * 3)
 
 

@@ -65,6 +65,9 @@ def test_a_file_in_small_blocks_gives_the_same_from_only_what_it_wants(drawn, pi
             selected = driven(cold(column)[0].select(rows))
             assert len(selected.rounds) <= 1
             assert selected.value.to_list() == [stored[r] for r in rows]
+            for ids in (cold(column)[0], MemoryIds(column)):
+                shown = driven(ids.documents(rows))
+                assert len(shown.rounds) <= 1 and shown.value == [stored[r] for r in rows]
             assert driven(cold(column)[0].column()).value == column
 
 

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elacsym.format.reading import done, resident
-from elacsym.index.ids import IdColumn
 from elacsym.index.text import TextIndex
 from elacsym.index.tokenize import analyzer
 from elacsym.query import text_leg
@@ -57,8 +56,8 @@ class TextPart:
     def ids(self):
         return done(self)
 
-    def select(self, rows):
-        return done(IdColumn.of("uint", (self.first + np.asarray(rows)).tolist()))
+    def documents(self, rows):
+        return done((self.first + np.asarray(rows)).tolist())
 
 
 def schema_of(**attributes: FullText) -> Schema:

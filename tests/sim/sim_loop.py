@@ -29,7 +29,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._timers: list[tuple[float, int, asyncio.Handle]] = []
         self._timers_made = 0
         self._paused_until: dict[str, float] = {}
-        self._tasks: defaultdict[str, set[asyncio.Task[Any]]] = defaultdict(set)
+        # in the order of creation: names are numbered per process, and sets are in the order of addresses
+        self._tasks: defaultdict[str, dict[asyncio.Task[Any], None]] = defaultdict(dict)
 
     # nodes
 
@@ -46,7 +47,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     def kill(self, node: str) -> None:
         """Cancel everything of `node`."""
         self._paused_until.pop(node, None)
-        for task in sorted(self._tasks.pop(node, ()), key=lambda t: t.get_name()):
+        for task in list(self._tasks.pop(node, {})):
             task.cancel()
 
     def run_until_done(self, future: asyncio.Future[Any]) -> Any:
@@ -133,8 +134,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._timers_made += 1
         name = f"{name or ''} {self._timers_made:09d}"
         task = asyncio.Task(coro, loop=self, name=name, context=context)
-        self._tasks[node].add(task)
-        task.add_done_callback(lambda done: self._tasks[node].discard(done))
+        self._tasks[node][task] = None
+        task.add_done_callback(lambda done: self._tasks[node].pop(done, None))
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:

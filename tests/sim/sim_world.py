@@ -76,6 +76,20 @@ class JsonPreparer:
         return Prepared(batches, None, outcomes, taken)
 
 
+class PromptStore(MemoryStore):
+    """Tells now and then at once what a folder tells at once."""
+
+    def __init__(self, rng: random.Random, *, clock: SimClock) -> None:
+        super().__init__(clock=clock)
+        self._rng = rng
+
+    def is_unchanged_now(self, key: str, etag: Etag, absent: str) -> bool:
+        if self._rng.random() < 0.7 or absent in self.objects:
+            return False
+        found = self.objects.get(key)
+        return found is not None and found.etag == etag
+
+
 class Network(StoreWrapper):
     """What a node sees of the store: stalls of a request or of the whole node; counts and traces requests."""
 
@@ -131,7 +145,7 @@ class World:
         self.rng = random.Random(f"{self.seed}/actors")
         self.loop = SimLoop(random.Random(f"{self.seed}/loop"))
         self.clock = SimClock(self.loop)
-        self.memory = MemoryStore(clock=self.clock)
+        self.memory = PromptStore(random.Random(f"{self.seed}/prompt"), clock=self.clock)
         self.faulty = FaultyStore(self.memory, random.Random(f"{self.seed}/faults"), latency_s_max=0.04)
         self.is_resolving = self.rng.random() < 0.3
         grace_s = self.rng.choice(GRACES_S)

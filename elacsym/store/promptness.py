@@ -1,0 +1,32 @@
+"""Whether a folder answers so fast that its small reads may be done on the event loop."""
+
+from __future__ import annotations
+
+import time
+
+PROMPT_S = 0.002  # a hop to a thread and back takes about as long, in a busy process
+PROMPT_READS = 8
+DISTRUST_S = 10.0
+
+
+class Promptness:
+    """Earned by `PROMPT_READS` reads in a row that took less than `PROMPT_S` each, in threads; lost for
+    `DISTRUST_S` by one that did not. So a folder on a network is not waited for, and a disk that stalls is
+    waited for once. Threads may report at the same time: a lost count costs nothing."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._distrusted_until_s = 0.0
+
+    def note(self, took_s: float) -> None:
+        """A read took so long."""
+        if took_s < PROMPT_S:
+            self._in_a_row += 1
+        else:
+            self._in_a_row = 0
+            self._distrusted_until_s = time.monotonic() + DISTRUST_S
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the next small read may block its caller."""
+        return self._in_a_row >= PROMPT_READS and time.monotonic() >= self._distrusted_until_s

@@ -1,0 +1,93 @@
+"""When small reads of a folder may be done on the event loop, and what they tell."""
+
+from __future__ import annotations
+
+import pytest
+
+from elacsym.store import promptness
+from elacsym.store.local import LocalStore
+from elacsym.store.memory import MemoryStore
+from elacsym.store.promptness import DISTRUST_S, PROMPT_READS, PROMPT_S, Promptness
+from elacsym.store.wrapper import is_unchanged_now
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """The clock that promptness reads, in a list of one."""
+    reading = [1_000.0]
+    monkeypatch.setattr(promptness.time, "monotonic", lambda: reading[0])
+    return reading
+
+
+def _earn(one: Promptness) -> None:
+    for _ in range(PROMPT_READS):
+        one.note(PROMPT_S / 2)
+
+
+def test_promptness_is_earned_by_reads_in_a_row(now):
+    one = Promptness()
+    for _ in range(PROMPT_READS - 1):
+        one.note(PROMPT_S / 2)
+        assert not one.is_given
+    one.note(PROMPT_S / 2)
+    assert one.is_given
+
+
+def test_one_slow_read_loses_it_for_a_while_and_it_must_be_earned_again(now):
+    one = Promptness()
+    _earn(one)
+    one.note(2 * PROMPT_S)
+    _earn(one)
+    assert not one.is_given
+    now[0] += DISTRUST_S
+    assert one.is_given
+
+
+async def _prompt(tmp_path) -> tuple[LocalStore, str]:
+    store = LocalStore(tmp_path)
+    etag = await store.put_if_absent("manifest", b"one")
+    for _ in range(PROMPT_READS):
+        store._promptness.note(0.0)
+    return store, etag
+
+
+async def test_a_folder_that_was_not_yet_prompt_tells_nothing(tmp_path):
+    store = LocalStore(tmp_path)
+    etag = await store.put_if_absent("manifest", b"one")
+    assert not is_unchanged_now(store, "manifest", etag, "wal/1")
+
+
+async def test_reads_in_threads_earn_it(tmp_path):
+    store = LocalStore(tmp_path)
+    etag = await store.put_if_absent("manifest", b"one")
+    for _ in range(100 * PROMPT_READS):
+        await store.get_if_changed("manifest", etag)
+        if is_unchanged_now(store, "manifest", etag, "wal/1"):
+            break
+    else:
+        pytest.fail("never prompt")
+
+
+async def test_it_tells_that_nothing_changed_only_while_nothing_did(tmp_path):
+    store, etag = await _prompt(tmp_path)
+    assert is_unchanged_now(store, "manifest", etag, "wal/1")
+    await store.put_if_absent("wal/1", b"entry")
+    assert not is_unchanged_now(store, "manifest", etag, "wal/1")
+    assert is_unchanged_now(store, "manifest", etag, "wal/2")
+    changed = await store.put_if_match("manifest", b"two", etag)
+    assert not is_unchanged_now(store, "manifest", etag, "wal/2")
+    assert is_unchanged_now(store, "manifest", changed, "wal/2")
+    await store.delete("manifest")
+    assert not is_unchanged_now(store, "manifest", changed, "wal/2")
+
+
+async def test_damage_is_left_to_the_ordinary_read(tmp_path):
+    store, etag = await _prompt(tmp_path)
+    (tmp_path / "manifest").write_bytes(b"short")
+    assert not is_unchanged_now(store, "manifest", etag, "wal/1")
+
+
+async def test_a_store_that_needs_a_request_tells_nothing():
+    store = MemoryStore()
+    etag = await store.put_if_absent("manifest", b"one")
+    assert not is_unchanged_now(store, "manifest", etag, "wal/1")
