@@ -37,6 +37,10 @@ QUICK: Mapping[str, object] = MappingProxyType(
         "suspect_s": 1.0,
         "liveness_timeout_s": 0.3,
         "shutdown_timeout_s": 10.0,
+        # many namespaces, each of which is used for a short time
+        "fold_age_s": 2.0,
+        "upkeep_period_s": 0.2,
+        "namespace_idle_s": 5.0,
         "threads": 1,
     }
 )
@@ -117,7 +121,8 @@ class Cluster:
         server = ServerProcess(
             self.folder / node.node_id,
             self.storage.url,
-            self.storage.environment,
+            # an S3 server sees who asks
+            {**self.storage.environment, "AWS_SDK_UA_APP_ID": node.node_id},
             command=self._command,
             **self._settings | where | who | own,
         )

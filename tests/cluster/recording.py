@@ -17,7 +17,9 @@ from elacsym.client import AsyncClient
 
 # of each client in one history
 OPERATIONS = 14
-HASTY_TIMEOUT_S = 1.0
+# histories that are recorded at the same time
+AT_ONCE = 3
+PATIENT_TIMEOUT_S, HASTY_TIMEOUT_S = 2.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class Entrances:
 
 
 @contextlib.asynccontextmanager
-async def entrances(cluster: Cluster, *proxy_urls: str, timeout_s: float = 3.0) -> AsyncIterator[Entrances]:
+async def entrances(
+    cluster: Cluster, *proxy_urls: str, timeout_s: float = PATIENT_TIMEOUT_S
+) -> AsyncIterator[Entrances]:
     """Clients of every node, and patient ones of proxies in front of them."""
     ids = list(cluster.places)
     async with contextlib.AsyncExitStack() as stack:
@@ -120,14 +124,24 @@ async def record_many(
     folder: Path | None = None,
     operations: int = OPERATIONS,
 ) -> Findings:
-    """Record and check `count` histories. What is wrong is kept in `folder` for a closer look."""
-    findings = Findings()
-    for number in range(count):
-        history, tally = await record(f"{prefix}-{number}", ways, seed=seed + number, operations=operations)
-        wrong = await asyncio.to_thread(history.violations)
-        if wrong and folder is not None:
-            history.save(folder / f"{history.namespace}.jsonl")
-        findings.histories += 1
-        findings.tally.add(tally)
-        findings.wrong += wrong
+    """Record and check `count` histories, some at once: while one waits for a node that does not answer,
+    others go on. What is wrong is kept in `folder` for a closer look.
+    """
+    findings, numbers = Findings(), iter(range(count))
+
+    async def one_after_the_other() -> None:
+        for number in numbers:
+            history, tally = await record(
+                f"{prefix}-{number}", ways, seed=seed + number, operations=operations
+            )
+            wrong = await asyncio.to_thread(history.violations)
+            if wrong and folder is not None:
+                history.save(folder / f"{history.namespace}.jsonl")
+            findings.histories += 1
+            findings.tally.add(tally)
+            findings.wrong += wrong
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(AT_ONCE):
+            tasks.create_task(one_after_the_other())
     return findings

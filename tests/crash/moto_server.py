@@ -3,13 +3,15 @@
 Mutations are served one at a time: moto looks whether a condition holds before it writes, and two threads
 could both find that it does. `PUT /crash/down` with 1 or 0 switches a storm of 503 answers on and off.
 `PUT /crash/delay` with seconds delays every answer; `GET /crash/requests` says what was asked since the last
-time: method, path with query string, whether under a condition, and when it came and was answered.
+time: the program's AWS_SDK_UA_APP_ID, method, path with query string, whether under a condition, and when it
+came and was answered.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import time
 from collections import deque
@@ -32,7 +34,7 @@ class Application:
         self._lock = threading.Lock()
         self._is_down = False
         self._delay_s = 0.0
-        self._requests: deque[tuple[str, str, bool, float, float]] = deque(maxlen=REMEMBERED)
+        self._requests: deque[tuple[str, str, str, bool, float, float]] = deque(maxlen=REMEMBERED)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
@@ -55,8 +57,16 @@ class Application:
         finally:
             is_conditional = "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MATCH" in environ
             asked = f"{environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')}"
+            app = re.search(r"\bapp/(\S+)", environ.get("HTTP_USER_AGENT", ""))
             self._requests.append(
-                (environ["REQUEST_METHOD"], asked, is_conditional, began_s, time.monotonic())
+                (
+                    app[1] if app else "",
+                    environ["REQUEST_METHOD"],
+                    asked,
+                    is_conditional,
+                    began_s,
+                    time.monotonic(),
+                )
             )
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -171,8 +171,10 @@ async def until(condition, *, timeout_s: float = 30.0, pause_s: float = 0.02) ->
 
 
 class S3Request(NamedTuple):
-    """One request at an S3 server. asked: path and query string."""
+    """One request at an S3 server. app: the asking program's AWS_SDK_UA_APP_ID. asked: path and query
+    string."""
 
+    app: str
     method: str
     asked: str
     is_conditional: bool
