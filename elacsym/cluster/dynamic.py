@@ -115,7 +115,8 @@ class HeartbeatMembership:
                 break
             except (ElacsymError, TimeoutError) as error:
                 if attempt == _START_ATTEMPTS - 1:
-                    raise StoreUnavailable(f"{self._key}: no heartbeat could be sent: {error}") from error
+                    reason = str(error) or f"not within {self._silent_s / 2:g} s"
+                    raise StoreUnavailable(f"{self._key}: no heartbeat could be sent: {reason}") from error
                 await asyncio.sleep(full_jitter_s(self._rng, attempt))
         self.epoch = 0
         self._task = asyncio.create_task(self._repeat(), name="heartbeats")

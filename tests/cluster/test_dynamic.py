@@ -553,6 +553,22 @@ def test_a_node_does_not_start_without_the_bucket():
     nodes.run(scenario())
 
 
+def test_a_node_that_starts_beside_a_slow_bucket_says_how_long_it_waited():
+    nodes = Nodes()
+
+    async def scenario():
+        slow = Bucket(nodes.memory, nodes.rng)
+        slow.latency_s_max = 10_000.0
+        membership = HeartbeatMembership(
+            Member("a", "http://a:3000"), slow, SimClock(nodes.loop), nodes.rng, silent_s=SILENT_S
+        )
+        with pytest.raises(StoreUnavailable, match=r"nodes/a\.json: .* not within 15 s"):
+            await membership.start()
+        await membership.stop()
+
+    nodes.run(scenario())
+
+
 def test_a_node_whose_requests_hang_stops_claiming():
     nodes = Nodes()
 
