@@ -32,8 +32,9 @@ READY_S_MAX = 60.0
 QUICK: Mapping[str, object] = MappingProxyType(
     SMALL
     | {
-        "heartbeat_s": 0.3,
-        "heartbeat_silent_s": 1.5,
+        "heartbeat_s": 0.5,
+        # a round takes at most half of it, and moto, which all nodes ask at once, is slow
+        "heartbeat_silent_s": 3.0,
         "suspect_s": 1.0,
         "liveness_timeout_s": 0.3,
         "shutdown_timeout_s": 10.0,

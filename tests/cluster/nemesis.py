@@ -15,7 +15,7 @@ import httpx
 from cluster.harness import Cluster
 
 # longer than the heartbeat limit of `harness.QUICK`
-PAUSE_S = 2.0
+PAUSE_S = 3.5
 
 
 @dataclass(frozen=True)
