@@ -21,7 +21,7 @@ from elacsym.query.ranking import Ranking
 from elacsym.query.searchable import Part, SearchSnapshot
 from elacsym.types import Metric, Schema
 
-INLINE_US_MAX = 600.0
+INLINE_US_MAX = 1_000.0
 DEPTH_MIN = 100
 
 # microseconds; rough, only to tell work that is worth a hop to the pool from work that is not

@@ -105,10 +105,14 @@ class LocalStore:
             return False
         began_s = time.monotonic()
         try:
-            if self._path(absent).exists():
+            # texts, because paths take longer than the system calls
+            if os.path.lexists(f"{self.root}/{absent}"):
                 return False
-            with _opened(self._path(key)) as file:
-                return file is not None and _trailer_of(file, key)[1].etag == etag
+            fd = os.open(f"{self.root}/{key}", os.O_RDONLY)
+            try:
+                return _trailer_of(fd, key)[1].etag == etag
+            finally:
+                os.close(fd)
         except (OSError, CorruptObject):
             return False  # the ordinary read says what is wrong
         finally:
@@ -156,7 +160,7 @@ class LocalStore:
         with _opened(path) as file:
             if file is None:
                 return None
-            size_bytes, _ = _trailer_of(file, key)
+            size_bytes, _ = _trailer_of(file.fileno(), key)
             return path, size_bytes
 
     async def _run(self, key: str, work: Callable[[str], T]) -> T:
@@ -186,7 +190,7 @@ class LocalStore:
         with _opened(self._path(key)) as file:
             if file is None:
                 return None
-            return UNCHANGED if _trailer_of(file, key)[1].etag == etag else _read(file, key)
+            return UNCHANGED if _trailer_of(file.fileno(), key)[1].etag == etag else _read(file, key)
 
     def _timed_get_if_changed(self, key: str, etag: Etag) -> StoredObject | Unchanged | None:
         began_s = time.monotonic()
@@ -218,7 +222,7 @@ class LocalStore:
         path = self._path(key)
         with locked(self._locks / lock_name(key), self._lock_wait_s):
             with _opened(path) as file:
-                current = None if file is None else _trailer_of(file, key)[1]
+                current = None if file is None else _trailer_of(file.fileno(), key)[1]
             if current is None:
                 return None
             if current.etag != etag:
@@ -313,19 +317,19 @@ def _opened(path: Path) -> Iterator[BinaryIO | None]:
         yield file
 
 
-def _trailer_of(file: BinaryIO, key: str) -> tuple[int, Trailer]:
+def _trailer_of(fd: int, key: str) -> tuple[int, Trailer]:
     """The payload's size in bytes, and the trailer."""
-    size_bytes = os.fstat(file.fileno()).st_size - TRAILER_BYTES
+    size_bytes = os.fstat(fd).st_size - TRAILER_BYTES
     if size_bytes <= 0:
         raise CorruptObject(
             key, f"file of {size_bytes + TRAILER_BYTES} bytes is shorter than any object", offset=0
         )
-    data = os.pread(file.fileno(), TRAILER_BYTES, size_bytes)
+    data = os.pread(fd, TRAILER_BYTES, size_bytes)
     return size_bytes, Trailer.decode(data, key=key, offset=size_bytes)
 
 
 def _read(file: BinaryIO, key: str) -> StoredObject:
-    size_bytes, trailer = _trailer_of(file, key)
+    size_bytes, trailer = _trailer_of(file.fileno(), key)
     data = file.read(size_bytes)
     while len(data) < size_bytes:  # one read call stops at 2 GiB
         part = file.read(size_bytes - len(data))
@@ -341,7 +345,7 @@ def _read_ranges(path: Path, key: str, ranges: Sequence[tuple[int, int]]) -> lis
     with _opened(path) as file:
         if file is None:
             return None
-        fd, (size_bytes, _) = file.fileno(), _trailer_of(file, key)
+        fd, (size_bytes, _) = file.fileno(), _trailer_of(file.fileno(), key)
         return [os.pread(fd, max(0, min(end, size_bytes) - start), start) for start, end in ranges]
 
 
