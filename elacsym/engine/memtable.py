@@ -62,7 +62,9 @@ class Chunk:
     def pending_us(self, name: str) -> float:
         """See Part."""
         array = self.arrays.get(name)
-        return 0.0 if array is None or name in self.text_indexes else array.nbytes * _US_PER_TEXT_BYTE
+        if array is None or name in self.text_indexes or self._attribute_of(name).full_text is None:
+            return 0.0
+        return float(array.nbytes * _US_PER_TEXT_BYTE)
 
     def ids(self) -> Steps[Ids]:
         """The ids; the last row of an id is found, for only that can be alive."""

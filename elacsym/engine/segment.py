@@ -22,7 +22,7 @@ from elacsym.format.manifest import DeletesRef, FileRef, SegmentRef
 from elacsym.format.reading import Source, Steps
 from elacsym.index.attribute import AttributeFile, MissingValues, Values
 from elacsym.index.ids import IdFile, Ids
-from elacsym.index.ivf import VectorIndex
+from elacsym.index.ivf import FILL_ROW_US, VectorIndex
 from elacsym.index.text import TextIndex
 from elacsym.index.vector import VectorColumn, Vectors
 from elacsym.query.plan import Needs, opening
@@ -65,9 +65,13 @@ class SegmentPart:
         """How many rows there are, live or not."""
         return self._ref.rows
 
-    def pending_us(self, name: str) -> float:  # noqa: ARG002 - segments come built
-        """See Part."""
-        return 0.0
+    def pending_us(self, name: str) -> float:
+        """See Part: codes are taken in when they are searched first."""
+        found = self._files.get(segment_format.vector_part(name))
+        if found is None:
+            return 0.0
+        index: VectorIndex | None = self._cache.residents.peek(found[0])
+        return FILL_ROW_US * self.rows if index is None else index.pending_us
 
     def ids(self) -> Steps[Ids]:
         """The ids."""

@@ -86,7 +86,7 @@ class ListCodes:
     """The codes of lists in the layout of FastScan, filled list by list; safe in any thread.
 
     codebook: of `train`. offsets: (L + 1,) int64, list c has the positions offsets[c] to offsets[c + 1].
-    resident_bytes: memory it holds once all lists are filled.
+    resident_bytes: memory it holds once all lists are filled. pending: rows of lists that are not filled.
     """
 
     def __init__(self, codebook: npt.NDArray[np.float32], offsets: Ints) -> None:
@@ -95,6 +95,7 @@ class ListCodes:
         lists = len(offsets) - 1
         self._offsets = offsets
         self._is_filled = np.zeros(lists, np.bool_)
+        self.pending = int(offsets[-1])
         self._lock = threading.Lock()
         blocks = int((-(-np.diff(offsets) // BLOCK_CODES)).sum())
         self.resident_bytes: int = (
@@ -123,6 +124,7 @@ class ListCodes:
                 faiss.memcpy(self._lists.get_codes(number), faiss.swig_ptr(packed), packed.nbytes)
                 faiss.memcpy(self._lists.get_ids(number), faiss.swig_ptr(ids), ids.nbytes)
                 self._is_filled[number] = True
+                self.pending -= stop - start
 
     def search(
         self, point: Points, lists: Ints, count: int, selection: Selection | None

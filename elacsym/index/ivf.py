@@ -51,6 +51,7 @@ CANDIDATES_GAP_BYTES = 16 * 1024  # between candidates' vectors; they are spread
 MASKS_REMEMBERED = 8
 # what proposing takes in any case, for a byte of code, and what the usual number of candidates do
 PROPOSE_US, CODE_BYTE_US, RERANKED, VECTOR_BYTE_US = 80.0, 7.5e-5, 100, 2e-4
+FILL_ROW_US = 0.1  # taking a code into the layout of FastScan
 
 
 class _Inside(NamedTuple):
@@ -121,6 +122,11 @@ class VectorIndex:
         if not self.has_codes:
             return 0
         return self._codes.resident_bytes + 8 * int(self._offsets.nbytes) + MASKS_REMEMBERED * len(self) // 8
+
+    @property
+    def pending_us(self) -> float:
+        """About how long taking in the codes takes that were not searched yet."""
+        return FILL_ROW_US * self._codes.pending if self.has_codes else 0.0
 
     def scan(self, query: Query, k: int, metric: Metric, mask: Mask | None) -> Steps[tuple[Distances, Rows]]:
         """See Vectors."""

@@ -37,7 +37,8 @@ class Part(Protocol):
         ...
 
     def pending_us(self, name: str) -> float:
-        """How long the next `text(name)` takes, in microseconds, because something is not built yet."""
+        """How long the next search by the attribute takes, in microseconds, because something is not built
+        yet."""
         ...
 
     def ids(self) -> Steps[Ids]:

@@ -84,6 +84,11 @@ class Residents:
                 found.use.used_s = self._now_s()
             return found.value
 
+    def peek(self, name: str) -> Any | None:
+        """The value or None; it counts as neither used nor missed."""
+        found = self._values.get(name)
+        return None if found is None else found.value
+
     def put(
         self,
         name: str,

@@ -10,6 +10,7 @@ from support.database import open_database
 from benches.distant import DistantStore
 from elacsym.engine.fold import fold
 from elacsym.engine.request import Document, WriteRequest
+from elacsym.index.ivf import FILL_ROW_US
 from elacsym.query.ast import Compare, Op, Query, TextLeg, VectorLeg
 from elacsym.store.memory import MemoryStore
 from elacsym.store.ranges import GAP_BYTES_MAX
@@ -120,3 +121,18 @@ async def test_a_cold_look_up_takes_the_rounds_of_the_table(cold, namespace, mor
     found = await database.documents(namespace, ["document 2", "document 3", "none"], consistency=STRONG)
     assert [hit is not None for hit in found] == [True, True, False]
     assert store.rounds == 4 + more
+
+
+async def test_codes_that_were_not_searched_yet_are_expected_to_take_time(cold):
+    database, _ = cold
+    namespace = await database.namespace("folded")
+    views = (await namespace.view.snapshot()).parts
+
+    def pending_us():
+        return sum(view.part.pending_us("vector") for view in views)
+
+    assert pending_us() == pytest.approx(FILL_ROW_US * ROWS * SEGMENTS)
+    # more rows are wanted of each segment than it has, so all lists are searched
+    await database.query("folded", Query(legs=(VectorLeg("vector", VECTOR),), top_k=10_000))
+    assert pending_us() == 0.0
+    assert sum(view.part.pending_us("body") for view in views) == 0.0
