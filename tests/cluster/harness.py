@@ -45,6 +45,10 @@ QUICK: Mapping[str, object] = MappingProxyType(
         "threads": 1,
     }
 )
+# what concerns the cluster, as shipped
+SHIPPED: Mapping[str, object] = MappingProxyType(
+    {"heartbeat_s": 5.0, "heartbeat_silent_s": 30.0, "suspect_s": 10.0, "liveness_timeout_s": 1.0}
+)
 NONE: Mapping[str, object] = MappingProxyType({})
 SERVE = ("-m", "elacsym.cli", "serve")
 Mode = Literal["static", "dynamic"]

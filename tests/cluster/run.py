@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.clients import SCHEMA
-from cluster.harness import Cluster, cluster_of, places
+from cluster.harness import SHIPPED, Cluster, cluster_of, places
 from cluster.nemesis import Nemesis
 from cluster.recording import entrances, load, record_many
 from crash.processes import moto_process
@@ -110,7 +110,7 @@ async def run(chosen: argparse.Namespace, folder: Path, storage: Storage) -> tup
     figures: dict[str, Any] = {}
     wrong: list[str] = []
     nodes = places(chosen.indexers, chosen.queries)
-    options = {"mode": chosen.mode, "forward": chosen.forward}
+    options = {"mode": chosen.mode, "forward": chosen.forward, **(SHIPPED if chosen.shipped else {})}
     async with cluster_of(folder / "nodes", storage, nodes, **options) as cluster:
         if chosen.histories:
             figures["histories"], found = await histories(
@@ -136,6 +136,9 @@ def main() -> int:
     parser.add_argument("--store", choices=("local", "moto", "ceph"), default="local")
     parser.add_argument("--mode", choices=("static", "dynamic"), default="static")
     parser.add_argument("--forward", action="store_true", help="nodes pass writes on instead of redirecting")
+    parser.add_argument(
+        "--shipped", action="store_true", help="heartbeats and suspicion as shipped; default: quicker ones"
+    )
     parser.add_argument("--indexers", type=int, default=3)
     parser.add_argument("--queries", type=int, default=2, help="query nodes")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32)

@@ -9,7 +9,7 @@ from collections import Counter
 import httpx
 import pytest
 from cluster.clients import SCHEMA, document
-from cluster.harness import Cluster, cluster_of, places
+from cluster.harness import SHIPPED, Cluster, cluster_of, places
 from cluster.nginx_process import Nginx
 from crash.storages import in_bucket, in_folder
 
@@ -17,9 +17,7 @@ from elacsym.client import AsyncClient
 
 # as deployed, but for one thing: nobody is taken for dead because two cores serve seven processes
 CALM = {
-    "heartbeat_s": 5.0,
-    "heartbeat_silent_s": 30.0,
-    "suspect_s": 10.0,
+    **SHIPPED,
     "liveness_timeout_s": 5.0,
     "fold_slots": 4096,
     "fold_age_s": 30,
