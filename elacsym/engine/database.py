@@ -172,6 +172,11 @@ class Database:
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
+    async def closed(self, timeout_s: float) -> None:
+        """Wait until what was let go of is closed, for at most so long: some of it may be in use."""
+        if self._retiring:
+            await asyncio.wait(self._retiring, timeout=timeout_s)
+
     async def close(self) -> None:
         """Close every namespace; acknowledged writes are durable already."""
         tasks, self._open = list(self._open.values()), {}

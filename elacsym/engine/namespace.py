@@ -270,4 +270,6 @@ class Namespace:
             await asyncio.gather(self._ahead, return_exceptions=True)
         await self.writer.close()
         await self.reader.close()
+        if self.view.manifest is not None:
+            self.services.tuning.let_go(self.view.manifest.inc, self.view.schema.vectors())
         self.view.close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -164,6 +164,12 @@ class Tuning:
         """(incarnation, attribute, sample) of all samples, those fed least recently first."""
         for (inc, attribute), sample in list(self._samples.items()):
             yield inc, attribute, sample
+
+    def let_go(self, inc: str, attributes: Iterable[str]) -> None:
+        """Drop the samples of a namespace that is closed; its efforts stay."""
+        for attribute in attributes:
+            if (inc, attribute) in self._samples:
+                self._drop((inc, attribute))
 
     def forget(self, namespace: str) -> None:
         """Let go of everything about a namespace that was deleted."""

@@ -20,6 +20,7 @@ from elacsym.config import PREFIX, Config, InvalidSetting
 from elacsym.server.app import create_app
 from elacsym.server.node import open_node as open_configured
 from elacsym.server.service import OpenNode, Service
+from elacsym.upkeep.memory import share_arenas
 
 # clients drop idle connections after 60 s: a server that waits longer never closes one that is being used
 _KEEP_ALIVE_S = 75
@@ -44,6 +45,7 @@ def serve(
     if config.is_open_to_all:
         log.warning("no API keys are set: everybody who reaches this address may read and delete everything")
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    share_arenas()
     raise_descriptor_limit()
     with _listener(config) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, open_node, listener, announce))

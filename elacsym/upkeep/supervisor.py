@@ -26,6 +26,7 @@ from elacsym.upkeep.collect import Collected, Collector
 from elacsym.upkeep.compact import compact
 from elacsym.upkeep.duties import AllDuties, Duties
 from elacsym.upkeep.jobs import JobQueue, Kind
+from elacsym.upkeep.memory import give_back_memory
 
 _log = get_logger("upkeep")
 T = TypeVar("T")
@@ -35,6 +36,8 @@ _PASSES_PER_GRACE = 4
 _RETRY_S_MAX = 60.0
 # a tail that another node should fold is left to it for so many times the age at which a fold is due
 _PATIENCE = 4
+# queries on a namespace that is let go of may take their time
+_CLOSING_S_MAX = 1.0
 
 
 class Upkeep:
@@ -159,7 +162,9 @@ class Upkeep:
                     await self._collect(name, now_s)
                 else:
                     self._forget_garbage(name)
-        self._evict(now_s)
+        if self._evict(now_s):
+            await self._database.closed(_CLOSING_S_MAX)
+            await self._services.compute.bulk.run(give_back_memory)
 
     def _is_fold_due(self, namespace: Namespace, now_s: float, *, is_owned: bool) -> bool:
         reader, settings = namespace.reader, self._services.settings
@@ -218,11 +223,13 @@ class Upkeep:
     def _collect_period_s(self) -> float:
         return self._services.settings.gc_grace_s / _PASSES_PER_GRACE
 
-    def _evict(self, now_s: float) -> None:
+    def _evict(self, now_s: float) -> bool:
+        """Let go of namespaces that are idle or too many; whether there were any."""
         settings = self._services.settings
         unused_s = {namespace: self._unused_s(namespace, now_s) for namespace in self._database.opened()}
         by_use = sorted(unused_s, key=lambda namespace: -unused_s[namespace])
         surplus = len(by_use) - settings.open_namespaces_max
+        has_evicted = False
         for index, namespace in enumerate(by_use):
             reader = namespace.reader
             is_idle = unused_s[namespace] >= settings.namespace_idle_s
@@ -232,6 +239,8 @@ class Upkeep:
                 continue  # it would be opened again for the job
             if index < surplus or not reader.is_open or (is_idle and not is_kept):
                 self._database.evict(namespace)
+                has_evicted = True
+        return has_evicted
 
     def _unused_s(self, namespace: Namespace, now_s: float) -> float:
         """How long nobody has used it; when it has rested for a while, one whose queries are meant for other

@@ -145,6 +145,16 @@ def test_a_deleted_namespace_leaves_nothing():
     assert made.size_bytes == 4 + 128
 
 
+def test_of_a_closed_namespace_its_efforts_stay():
+    made = fed(10)
+    made.observe("other", "other inc", vector_query(1))
+    made.set_scale("inc", "vector", 2.0)
+    made.let_go("inc", ["vector", "never asked"])
+    assert [inc for inc, *_ in made.samples()] == ["other inc"]
+    assert made.effort("inc", "vector").scale == 2.0
+    assert made.size_bytes == 4 + 128
+
+
 def test_an_effort_is_the_default_until_it_is_set_and_their_number_is_bounded(monkeypatch):
     monkeypatch.setattr(tuning, "EFFORTS_MAX", 10)
     made = Tuning(random.Random(1))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from support.database import FAST, open_database, upsert
+from support.database import FAST, document, open_database, schema, upsert
 
 from elacsym.engine.database import Database
 from elacsym.engine.request import Document, WriteRequest
 from elacsym.errors import NamespaceNotFound
-from elacsym.query.ast import OrderKey, Query
+from elacsym.query.ast import OrderKey, Query, VectorLeg
 from elacsym.store.memory import MemoryStore
 from elacsym.types import Schema
 from elacsym.upkeep import supervisor
@@ -113,4 +115,40 @@ async def test_an_idle_namespace_is_evicted_once_its_tail_is_folded(tmp_path):
     await Upkeep(database).run_once()
     assert database.opened() == []
     assert len((await database.query("a", ALL)).hits) == 1
+    await database.close()
+
+
+async def test_what_idle_namespaces_took_is_given_back_when_they_are_closed(tmp_path, monkeypatch):
+    given_back = []
+    settings = replace(AT_ONCE, namespace_idle_s=0.0)
+    database = await open_database(cache_path=tmp_path, settings=settings)
+    monkeypatch.setattr(
+        supervisor, "give_back_memory", lambda: given_back.append(len(list(tuning.samples())))
+    )
+    tuning = database.services.tuning
+    await database.create("docs", schema())
+    await database.write("docs", upsert(document(1, np.random.default_rng(1))))
+    vector = Query(legs=(VectorLeg("vector", np.ones(8, np.float32)),))
+    assert len((await database.query("docs", vector)).hits) == 1
+    assert len(list(tuning.samples())) == 1
+    upkeep = Upkeep(database)
+    await upkeep.run_once()
+    # of a namespace that is closed by then, with its samples
+    assert given_back == [0]
+    await upkeep.run_once()
+    assert given_back == [0]
+    assert len((await database.query("docs", vector)).hits) == 1
+    await database.close()
+
+
+async def test_a_namespace_that_is_in_use_does_not_hold_upkeep_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "_CLOSING_S_MAX", 0.01)
+    settings = replace(AT_ONCE, namespace_idle_s=0.0)
+    database = await open_database(cache_path=tmp_path, settings=settings)
+    await _filled(database, "docs")
+    namespace = await database.namespace("docs")
+    with namespace.used():
+        async with asyncio.timeout(10):
+            await Upkeep(database).run_once()
+        assert database.opened() == []
     await database.close()
