@@ -9,8 +9,8 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 
 # raises ValueError, whose message is what is allowed
 Parse = Callable[[Any], Any]
@@ -21,6 +21,9 @@ _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{letter}iB": 2 ** (10 * i) for i, letter in enumerate("KMGT", 1)}
 _UNITS |= {f"{letter}B": 10 ** (3 * i) for i, letter in enumerate("KMGT", 1)}
 _NODE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# what looks names up takes labels of 1 to 63 characters, and fails in its own ways for others
+_HOST = r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?"
+_ADDRESS = re.compile(rf"https?://(?:{_HOST}|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>\d{{1,5}}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +173,14 @@ def keys(value: Any) -> tuple[str, ...]:
 def url(value: Any) -> str:
     """The address of a node, without a path; a slash at its end is dropped."""
     address = text(value).rstrip("/")
-    try:
-        parts = urlsplit(address)
-        # what is no number is refused by reading it
-        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_good = False
-    if not is_good or address != f"{parts.scheme}://{parts.netloc}" or "@" in address or " " in address:
+    match = _ADDRESS.fullmatch(address)
+    is_good = match is not None and 1 <= int(match["port"] or 1) <= 65_535
+    if match is not None and match["ipv6"] is not None:
+        try:
+            IPv6Address(match["ipv6"])
+        except ValueError:
+            is_good = False
+    if not is_good:
         raise ValueError("an address http://host:port or https://host:port without a path")
     return address
 

@@ -325,3 +325,37 @@ def test_every_single_edit_is_one_typo(word, data):
 @given(st.integers(0, 2**50))
 def test_shown_sizes_read_back(size):
     assert load({"ELACSYM_CACHE_DISK_BYTES": show_bytes(size)}).cache_disk_bytes == size
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://a", "https://a-b.c_d.:443/", "http://[::1]:3000", "http://10.0.0.1:1", "http://localhost"],
+)
+def test_the_address_of_a_node_may_be_a_name_or_a_number(address):
+    assert load({"ELACSYM_ADVERTISE_URL": address}).advertise_url == address.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "a:3000",
+        "ftp://a",
+        "http://",
+        "http://a/path",
+        "http://a?b",
+        "http://me@a",
+        "http://a:0",
+        "http://a:65536",
+        "http://a b",
+        # these would fail when the name is looked up, in the middle of somebody's write
+        "http://a..b:3000",
+        "http://.a",
+        "http://" + "a" * 64,
+        "http://a\\b",
+        "http://[::1",
+        "http://[1:2]:3000",
+    ],
+)
+def test_an_address_that_no_node_can_have_is_refused(address):
+    with pytest.raises(InvalidSetting, match=r"ELACSYM_ADVERTISE_URL: .* an address http://host:port"):
+        load({"ELACSYM_ADVERTISE_URL": address})
