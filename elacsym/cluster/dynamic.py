@@ -69,7 +69,9 @@ class HeartbeatMembership:
         self._has_joined = self._is_displaced = self._is_draining = False
         # when the last round began that sent a heartbeat and read those of the others
         self._fresh_at_s = -math.inf
-        self._sent_at_s = self._looked_at_s = -math.inf
+        self._looked_at_s = -math.inf
+        # when the bucket said that it has the last heartbeat; None while nobody knows
+        self._sent_at_s: float | None = None
         # the store's clock, and ours at that time
         self._present: tuple[int, float] | None = None
         self._seen: dict[str, Seen] = {}
@@ -189,7 +191,7 @@ class HeartbeatMembership:
         async with asyncio.timeout(self._silent_s / 2):
             await self._send()
             async with self._looking:
-                await self._look()
+                await self._look(after_heartbeat=True)
             self._fresh_at_s = began_s
             HEARTBEATS.labels(outcome="sent").inc()
             await self._forget()
@@ -201,6 +203,7 @@ class HeartbeatMembership:
             for _ in range(_SWAPS_MAX):
                 if self._is_displaced:
                     raise Displaced(f"{self._key} belongs to another process")
+                self._sent_at_s = None
                 etag = await self._swap(data)
                 if etag is not None:
                     self._etag, self._has_joined = etag, True
@@ -230,13 +233,22 @@ class HeartbeatMembership:
                 raise Displaced(f"{self._key} was taken over by a process at {other.member.url}")
         self._etag = None if found is None else found.etag
 
-    async def _look(self) -> None:
+    async def _look(self, *, after_heartbeat: bool = False) -> None:
+        """Raises StoreUnavailable. after_heartbeat: the listing shows the one that was sent last."""
+        sent_at_s = self._sent_at_s
         listed = [info async for info in self._store.list(keys.NODES_PREFIX)]
         now_s = self._clock.monotonic_s()
         own = next((info for info in listed if info.key == self._key), None)
-        if own is not None and (self._present is None or own.modified_ms != self._present[0]):
-            # the store's clock read that when our last heartbeat arrived, which was before its answer did
-            self._present = (own.modified_ms, self._sent_at_s)
+        # one that is under way, or another process's, came at a time of which nothing is known
+        is_known = after_heartbeat and sent_at_s == self._sent_at_s
+        if (
+            is_known
+            and own is not None
+            and sent_at_s is not None
+            and (self._present is None or own.modified_ms != self._present[0])
+        ):
+            # the store's clock read that when the heartbeat arrived, which was before its answer did
+            self._present = (own.modified_ms, sent_at_s)
         if self._present is None:
             raise StoreUnavailable(f"{self._key} was written and is not listed")
         store_ms = self._store_ms(now_s)

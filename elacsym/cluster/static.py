@@ -33,9 +33,9 @@ class StaticMembership:
         return [
             MemberState(
                 member,
-                Health.DRAINING if self._is_draining and member is self.own else Health.LIVE,
+                Health.DRAINING if self._is_draining and node_id == self.own.node_id else Health.LIVE,
             )
-            for _, member in sorted(self._members.items())
+            for node_id, member in sorted(self._members.items())
         ]
 
     def member(self, node_id: str) -> Member | None:

@@ -324,6 +324,41 @@ def test_a_round_that_was_paused_in_its_middle_is_no_reason_to_claim():
     nodes.run(scenario())
 
 
+@pytest.mark.parametrize("is_lost", [False, True], ids=["under way", "lost"])
+def test_a_look_while_nobody_knows_when_the_heartbeat_arrived_takes_nobody_for_silent(is_lost):
+    """A node that was cut off for long sends a heartbeat, and a write of its that was fenced looks at the
+    others before the answer is there. It took the new heartbeat for its last one before the cut: by that the
+    store's present was as far ahead as the cut was long, and all others were silent."""
+    nodes = Nodes()
+
+    async def scenario():
+        a, _ = await nodes.add("a"), await nodes.add("b")
+        await asyncio.sleep(ROUND_S)
+        store, seen = nodes.stores["a"], []
+        inner_put = store.put_if_match
+
+        async def put_and_look(key, data, etag):
+            arrived = await inner_put(key, data, etag)
+            store.put_if_match = inner_put
+            await a.refresh()
+            seen.append(health(a)["b"])
+            if is_lost:
+                raise StoreUnavailable("the answer was lost")
+            return arrived
+
+        store.is_down = True
+        await asyncio.sleep(3 * SILENT_S)
+        store.put_if_match, store.is_down = put_and_look, False
+        while not a.may_claim:
+            await asyncio.sleep(0.01)
+        assert seen == ["live"]
+        assert health(a) == {"a": "live", "b": "live"}
+        await asyncio.sleep(ROUND_S)
+        assert health(a) == {"a": "live", "b": "live"}
+
+    nodes.run(scenario())
+
+
 def metric(name, **labels):
     return REGISTRY.get_sample_value(f"elacsym_{name}", labels) or 0.0
 

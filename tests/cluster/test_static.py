@@ -4,8 +4,8 @@ import pytest
 
 from elacsym.clock import SystemClock, system_random
 from elacsym.cluster.dynamic import HeartbeatMembership
-from elacsym.cluster.member import Health, Member
-from elacsym.cluster.membership import Alone
+from elacsym.cluster.member import Health, Member, MemberState
+from elacsym.cluster.membership import Alone, readers_of, ring_of
 from elacsym.cluster.open import open_membership
 from elacsym.cluster.static import StaticMembership
 from elacsym.config import Config
@@ -42,6 +42,12 @@ async def test_all_nodes_of_a_list_see_the_same_ring():
         assert (membership.epoch, membership.fault) == (0, None)
         assert membership.member("z") is None
         await membership.stop()
+
+
+async def test_a_node_leaves_its_ring_whichever_value_of_it_the_list_holds():
+    membership = StaticMembership(Member("a", "http://one"), [Member("a", "http://one", weight=2.0)])
+    await membership.drain()
+    assert membership.ring.weights == {}
 
 
 async def test_a_draining_node_is_out_of_its_own_ring():
@@ -105,3 +111,12 @@ async def test_without_settings_a_node_is_alone(kind, ring):
     assert membership.member("a") == membership.own
     assert membership.member("b") is None
     await membership.stop()
+
+
+def test_a_look_that_finds_the_same_nodes_makes_no_other_ring():
+    def states(*weights):
+        members = [Member(f"n{i}", f"http://n{i}", weight=w) for i, w in enumerate(weights)]
+        return [MemberState(member, Health.LIVE) for member in members]
+
+    assert ring_of(states(1, 2)) is ring_of(states(1, 2)[::-1]) is readers_of(states(1, 2))
+    assert ring_of(states(1, 2)) is not ring_of(states(2, 1))
