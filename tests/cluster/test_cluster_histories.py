@@ -15,7 +15,7 @@ from crash.storages import in_bucket, in_folder
 
 # a run in which most of this did not happen would show nothing
 ACKED_MIN = 40  # per history
-FAULTS_MIN = 4
+FAULTS_MIN = 3
 
 
 async def _recorded(cluster, count, *, faults, seed, folder):
