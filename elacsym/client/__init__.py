@@ -11,7 +11,7 @@ Retried: 429, 502, 503, 504 and transport errors, after `Retry-After` or jitter,
 default longer than a cluster needs to replace a node. Writes carry an `Idempotency-Key` that stays the same
 over all attempts. Every attempt begins at the client's own address. A redirect is followed, at most twice in
 a row, to hosts that `redirect_hosts` names and to members of the cluster, which the server that redirects is
-asked for; nothing is sent anywhere else.
+asked for; nothing is sent anywhere else. A write of more than 1 MiB is first sent without its body.
 """
 
 from elacsym.client.asynchronous import AsyncClient

@@ -23,7 +23,7 @@ from elacsym.client.calls import (
     Written,
 )
 from elacsym.client.cluster import Cluster, Owner, Rebalance
-from elacsym.client.conversation import Wait
+from elacsym.client.conversation import Heard, Wait
 from elacsym.client.session import DEFAULT_URL, RETRIES, RETRY_FOR_S, Session, request
 from elacsym.clock import Clock
 from elacsym.types import DocumentId
@@ -74,7 +74,7 @@ class Client:
 
     def _run(self, call: Call[T]) -> T:
         conversation = self._session.run(call)
-        heard: httpx.Response | httpx.TransportError | None = None
+        heard: Heard | None = None
         while True:
             try:
                 step = conversation.send(heard)
@@ -87,7 +87,7 @@ class Client:
                 continue
             try:
                 heard = self._http.send(request(self._http, step))
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 heard = error
 
     def create(self, namespace: str, schema: Mapping[str, Any]) -> bool:

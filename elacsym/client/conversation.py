@@ -27,11 +27,16 @@ from elacsym.client.hosts import Hosts
 from elacsym.clock import Clock, full_jitter_s
 
 HOPS_MAX = 2
+# a server that does not want a body reads a few MiB of it for a second, and then resets the connection, and
+# its answer with it
+LARGE_BYTES = 2**20
 RETRY_AFTER_S_MAX = 30.0
 CLUSTER_PATH = "/v1/cluster"
 
 T = TypeVar("T")
-Step = Generator["Send | Wait", "httpx.Response | httpx.TransportError | None", T]
+# an answer, or why there is none
+Heard = httpx.Response | httpx.RequestError
+Step = Generator["Send | Wait", Heard | None, T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +108,8 @@ def _attempt(policy: Policy, hosts: Hosts, call: Call[T]) -> Step[httpx.Response
     server = hosts.base
     url, params = _at(server, call.path), call.params
     for hop in range(HOPS_MAX + 1):
-        answer = yield Send(call.method, str(url), _headers(policy, call), call.body, params)
-        assert answer is not None
-        if isinstance(answer, httpx.TransportError):
+        answer = yield from _answer(policy, call, url, params)
+        if isinstance(answer, httpx.RequestError):
             if hop == 0:
                 hosts.pass_over(server)
             return _Failure(no_answer(call, url, answer), may_pass=True)
@@ -126,6 +130,20 @@ def _attempt(policy: Policy, hosts: Hosts, call: Call[T]) -> Step[httpx.Response
     return _Failure(UnavailableError(message, code="redirect_loop", status=307), may_pass=True)
 
 
+def _answer(policy: Policy, call: Call[T], url: httpx.URL, params: Mapping[str, str]) -> Step[Heard]:
+    """What the server says. A large write is first asked without its body: a server that would read it
+    refuses an empty one, any other says where to go, or what else is wrong."""
+    headers = _headers(policy, call)
+    if call.is_write and call.body is not None and len(call.body) > LARGE_BYTES:
+        asked = yield Send(call.method, str(url), headers, b"", params)
+        assert asked is not None
+        if isinstance(asked, httpx.RequestError) or asked.status_code not in {400, 422}:
+            return asked
+    answer = yield Send(call.method, str(url), headers, call.body, params)
+    assert answer is not None
+    return answer
+
+
 def _ask_for_members(
     policy: Policy, hosts: Hosts, call: Call[T], server: httpx.URL, target: httpx.URL
 ) -> Step[_Failure | None]:
@@ -134,8 +152,8 @@ def _ask_for_members(
     headers = _headers(policy, Call("GET", CLUSTER_PATH, dict))
     answer = yield Send("GET", str(_at(server, CLUSTER_PATH)), headers, None, {})
     assert answer is not None
-    if isinstance(answer, httpx.TransportError) or answer.status_code in RETRIED:
-        reason = str(answer) if isinstance(answer, httpx.TransportError) else f"{answer.status_code}"
+    if isinstance(answer, httpx.RequestError) or answer.status_code in RETRIED:
+        reason = str(answer) if isinstance(answer, httpx.RequestError) else f"{answer.status_code}"
         message = (
             f"{server} redirects {call.path} to {target}, but does not say who its members are: {reason}"
         )

@@ -59,7 +59,7 @@ class UnknownOutcomeError(ApiError):
     retryable = True
 
 
-def no_answer(call: Call[Any], url: httpx.URL, failure: httpx.TransportError) -> ApiError:
+def no_answer(call: Call[Any], url: httpx.URL, failure: httpx.RequestError) -> ApiError:
     """The error of a request to `url` that got no answer: a write that was sent may have happened."""
     was_sent = not isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
     kind: type[ApiError] = UnknownOutcomeError if call.is_write and was_sent else UnavailableError

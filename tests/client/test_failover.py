@@ -78,3 +78,16 @@ async def test_a_write_that_may_have_happened_stays_unknown_when_the_retry_is_re
     with pytest.raises(UnknownOutcomeError) as caught:
         await call(script, "upsert", "docs", [{"id": 1}], idempotency_key="k")
     assert (caught.value.status, caught.value.idempotency_key) == (401, "k")
+
+
+async def test_a_write_whose_answer_cannot_be_unpacked_is_sent_again_with_the_same_key(call):
+    def damaged():
+        packed = httpx.ByteStream(b"no gzip")
+        return httpx.Response(200, headers={"content-encoding": "gzip"}, stream=packed)
+
+    script = Script(damaged(), written())
+    assert (await call(script, "upsert", "docs", [{"id": 1}])).seq == 17
+    assert len(set(script.keys)) == 1
+    script = Script(damaged())
+    with pytest.raises(UnknownOutcomeError):
+        await call(script, "upsert", "docs", [{"id": 1}], client={"retries": 0})

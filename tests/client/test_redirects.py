@@ -4,7 +4,8 @@ import httpx
 import pytest
 from client.scripted import Script, refusal, written
 
-from elacsym.client import ApiError, UnavailableError, UnknownOutcomeError
+from elacsym.client import ApiError, RejectedError, UnavailableError, UnknownOutcomeError
+from elacsym.client.conversation import LARGE_BYTES
 
 UPSERT = "/v1/namespaces/docs/upsert"
 
@@ -185,3 +186,39 @@ async def test_a_write_that_may_have_happened_stays_unknown_when_a_redirect_is_r
     script = Script(httpx.ReadError("cut"), redirect("http://evil/x"), cluster())
     with pytest.raises(UnknownOutcomeError, match="evil"):
         await call(script, "upsert", "docs", [{"id": 1}])
+
+
+def _large():
+    return [{"id": 1, "attributes": {"text": "x" * LARGE_BYTES}}]
+
+
+async def test_the_body_of_a_large_write_is_sent_to_the_server_that_would_read_it_only(call):
+    """A node that redirects reads some of the body and resets the connection; so the client never heard
+    where to send it, however often it tried."""
+    script = Script(redirect("http://node-b:3001/x"), refusal(422, "invalid_shape"), written())
+    await call(script, "upsert", "docs", _large(), client={"redirect_hosts": ["node-b"]})
+    assert [(r.url.host, len(r.content) > LARGE_BYTES) for r in script.requests] == [
+        ("node-a", False),
+        ("node-b", False),
+        ("node-b", True),
+    ]
+    assert len(set(script.keys)) == 1
+
+
+async def test_a_large_write_that_is_refused_for_another_reason_is_not_sent(call):
+    script = Script(refusal(429, "overloaded"), httpx.ConnectError("refused"), refusal(401, "unauthorized"))
+    with pytest.raises(RejectedError):
+        await call(script, "upsert", "docs", _large())
+    assert [len(r.content) for r in script.requests] == [0, 0, 0]
+
+
+async def test_a_refusal_of_a_large_body_is_the_answer(call):
+    script = Script(refusal(422, "invalid_shape", "no body"), refusal(422, "invalid_shape", "no such field"))
+    with pytest.raises(RejectedError, match="no such field"):
+        await call(script, "upsert", "docs", _large())
+
+
+async def test_a_large_query_is_sent_as_it_is(call):
+    script = Script(httpx.Response(200, json={"results": []}))
+    await call(script, "query", "docs", filter={"field": "a", "op": "eq", "value": "x" * LARGE_BYTES})
+    assert len(script.requests[0].content) > LARGE_BYTES

@@ -1,5 +1,7 @@
 """The client against real nodes that redirect."""
 
+import numpy as np
+from cluster import served
 from cluster.harness import cluster_of, places
 from crash.storages import in_folder
 
@@ -43,3 +45,13 @@ async def test_a_write_outlives_the_death_of_the_owner(tmp_path):
             cluster.servers["indexer-1"].kill()
             await client.upsert(name, [{"id": 2, "vector": [0, 1]}])
             assert None not in await client.documents(name, [1, 2])
+
+
+async def test_a_write_that_is_longer_than_what_a_wrong_node_reads_arrives():
+    async with served.cluster_of("indexer", "indexer") as nodes:
+        (name,) = served.owned_by("node-1", [node.member for node in nodes])
+        async with AsyncClient(nodes[0].member.url, retries=0) as client:
+            await client.create(name, {"vector_dim": 4096})
+            # 40 MiB
+            documents = [{"id": n, "vector": np.zeros(4096, np.float32)} for n in range(1920)]
+            assert (await client.upsert(name, documents)).count == 1920
