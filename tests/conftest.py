@@ -6,11 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import settings
 from support.s3_servers import ceph_server, moto_server
 
 from elacsym.telemetry import configure_events
 
 __all__ = ["ceph_server", "moto_server"]
+
+# how long an example takes is up to what else the machine does
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)
