@@ -256,7 +256,7 @@ class NamespaceView:
             for resolved in {state.resolved for state in behind}
         }
         looked_up = sum(len(ids[state.resolved]) for state in behind)
-        steps = together([_rows_of(state.part, ids[state.resolved]) for state in behind])
+        steps = _rows_of([state.part for state in behind], [ids[state.resolved] for state in behind])
         found = await drive(steps, self._compute, inline=looked_up <= _INLINE_IDS)
         for state, rows in zip(behind, found, strict=True):
             state.mask(rows)
@@ -270,9 +270,11 @@ class NamespaceView:
             state.begin(dead)
 
 
-def _rows_of(part: SegmentPart, ids: IdColumn) -> Steps[npt.NDArray[np.int64]]:
-    rows: npt.NDArray[np.int64] = yield from (yield from part.ids()).rows_of(ids)
-    return rows
+def _rows_of(parts: Sequence[SegmentPart], ids: Sequence[IdColumn]) -> Steps[Sequence[npt.NDArray[np.int64]]]:
+    """The rows of ids[i] in parts[i]. Heads come before keys: mixed, they would take a round more."""
+    opened = yield from together([part.ids() for part in parts])
+    found = yield from together([o.rows_of(wanted) for o, wanted in zip(opened, ids, strict=True)])
+    return found
 
 
 def _known(alive: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:

@@ -121,12 +121,10 @@ def documents(
 def _look_up(
     snapshot: SearchSnapshot, wanted: IdColumn, ids: Sequence[DocumentId]
 ) -> Steps[list[Found | None]]:
-    def rows_of(part: Part) -> Steps[Ints]:
-        rows: Ints = yield from (yield from part.ids()).rows_of(wanted)
-        return rows
-
     numbers = [number for number, view in enumerate(snapshot.parts) if view.alive.any()]
-    by_part = yield from together([rows_of(snapshot.parts[number].part) for number in numbers])
+    # all of them first: keys of one part and the head of another in one round would make two rounds of keys
+    opened = yield from together([snapshot.parts[number].part.ids() for number in numbers])
+    by_part = yield from together([part_ids.rows_of(wanted) for part_ids in opened])
     found: list[Found | None] = [None] * len(ids)
     for number, rows in zip(numbers, by_part, strict=True):
         for index in np.flatnonzero(rows >= 0).tolist():

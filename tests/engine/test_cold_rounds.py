@@ -123,6 +123,30 @@ async def test_a_cold_look_up_takes_the_rounds_of_the_table(cold, namespace, mor
     assert store.rounds == 4 + more
 
 
+class OneHeadLate(Unhurried):
+    """The head of the first file of ids that is asked for takes twice as long as everything else."""
+
+    late_key = None
+
+    async def get_ranges(self, key, ranges, *, gap_bytes=GAP_BYTES_MAX):
+        if key.endswith("/ids") and self.late_key is None:
+            self.late_key = key
+            await turns()
+        return await super().get_ranges(key, ranges, gap_bytes=gap_bytes)
+
+
+async def test_a_look_up_in_all_segments_shares_its_rounds_when_a_head_is_late(filled, tmp_path):
+    """The other segment's keys were fetched while the head was under way, and then those of this one."""
+    late = OneHeadLate(filled)
+    store = DistantStore(late, latency_s=0)
+    database = await open_database(store, cache_path=tmp_path)
+    store.reset()
+    found = await database.documents("folded", ["document 2", "document 3"], consistency=STRONG)
+    assert all(found) and late.late_key is not None
+    assert store.rounds == 4
+    await database.close()
+
+
 async def test_codes_that_were_not_searched_yet_are_expected_to_take_time(cold):
     database, _ = cold
     namespace = await database.namespace("folded")
