@@ -34,7 +34,7 @@ T = TypeVar("T")
 class Client:
     """A blocking client; may be shared by threads. Every method raises ApiError.
 
-    url: one address or several; when one does not answer, the next is asked.
+    url: one address or several; when one does not answer, or cannot serve, the next is asked.
     redirect_hosts: `host` or `host:port` to which requests may be redirected besides members of the cluster.
     retries, retry_for_s: how many times, and for how long after its first failure, a call is repeated.
     timeout_s: per attempt.

@@ -15,6 +15,7 @@ import orjson
 
 from elacsym.client.calls import Call
 from elacsym.client.errors import (
+    PASSED_OVER,
     RETRIED,
     ApiError,
     UnavailableError,
@@ -115,6 +116,8 @@ def _attempt(policy: Policy, hosts: Hosts, call: Call[T]) -> Step[httpx.Response
             return _Failure(no_answer(call, url, answer), may_pass=True)
         if answer.is_success:
             return answer
+        if hop == 0 and answer.status_code in PASSED_OVER:
+            hosts.pass_over(server)
         location = answer.headers.get("location")
         if answer.status_code not in {307, 308} or not location:
             may_pass = answer.status_code in RETRIED

@@ -12,6 +12,8 @@ from elacsym.errors import ElacsymError
 
 # these may be sent again; other answers stay what they are
 RETRIED = frozenset({429, 502, 503, 504})
+# a server may be cut off from the others, or from the store, for long, where another one is not
+PASSED_OVER = RETRIED - {429}
 _NOTHING_HAPPENED = frozenset({"overloaded", "unavailable", "not_owner", "deadline_exceeded"})
 
 

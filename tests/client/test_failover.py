@@ -67,10 +67,27 @@ async def test_when_an_address_does_not_answer_the_next_one_is_asked_and_stays_i
     assert script.keys[3] == script.keys[4]
 
 
-async def test_a_refusal_does_not_change_the_address(call):
-    script = Script(refusal(503, "unavailable"), written())
+@pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (503, "not_owner"), (502, "bad_gateway")])
+async def test_a_server_that_cannot_serve_is_passed_over(call, status, code):
+    """It may be cut off from the cluster for hours, while those at the other addresses are well."""
+    script = Script(refusal(status, code), written())
+    await call(script, "upsert", "docs", [{"id": 1}], client={"url": ["http://a:1", "http://b:2"]})
+    assert [r.url.host for r in script.requests] == ["a", "b"]
+    assert script.keys[0] == script.keys[1]
+
+
+async def test_a_server_that_is_busy_is_asked_again(call):
+    script = Script(refusal(429, "overloaded"), written())
     await call(script, "upsert", "docs", [{"id": 1}], client={"url": ["http://a:1", "http://b:2"]})
     assert [r.url.host for r in script.requests] == ["a", "a"]
+
+
+async def test_an_owner_that_cannot_serve_does_not_change_the_address(call):
+    sent_on = httpx.Response(307, headers={"Location": "http://owner:1/x"})
+    script = Script(sent_on, refusal(503, "unavailable"), written())
+    options = {"url": ["http://a:1", "http://b:2"], "redirect_hosts": ["owner"]}
+    await call(script, "upsert", "docs", [{"id": 1}], client=options)
+    assert [r.url.host for r in script.requests] == ["a", "owner", "a"]
 
 
 async def test_a_write_that_may_have_happened_stays_unknown_when_the_retry_is_rejected(call):
