@@ -12,7 +12,7 @@ from cluster.harness import Place, cluster_of, free_port, places
 from cluster.nemesis import Nemesis
 from cluster.recording import entrances, load
 from cluster.run import kills
-from crash.storages import in_bucket, in_folder
+from crash.storages import in_folder
 
 from elacsym.cluster.ring import HashRing
 
@@ -43,10 +43,10 @@ async def test_kills_of_indexers_under_writes_lose_and_double_nothing(tmp_path, 
 
 
 @pytest.mark.slow
-async def test_drains_under_load_fail_no_request(tmp_path, moto):
+async def test_drains_under_load_fail_no_request(tmp_path):
     """Every indexer in turn leaves the ring, ends by itself and comes back."""
     nodes, names = places(3, 0), [f"drain-{n}" for n in range(6)]
-    storage = in_bucket(moto.server, "drains")
+    storage = in_folder(tmp_path / "data")
     async with cluster_of(tmp_path, storage, nodes, mode="dynamic") as cluster:
         nemesis, stop = Nemesis(cluster, random.Random(6)), asyncio.Event()
         async with entrances(cluster) as ways:
