@@ -4,7 +4,7 @@ import random
 
 import httpx
 import pytest
-from client.scripted import HandClock
+from support.clocks import ManualClock
 
 from elacsym.client import ApiError, AsyncClient, Client
 
@@ -41,7 +41,7 @@ def talk(kind):
 
 async def talk_to(kind, script, steps, options):
     """Waiting moves the client's clock, and nothing else does."""
-    clock = HandClock()
+    clock = ManualClock()
     options = {"url": "http://node-a:3000", "rng": random.Random(7), "clock": clock} | options
     transport = httpx.MockTransport(script.answer)
     values = []

@@ -1,4 +1,4 @@
-"""A server that is a list of answers, and a clock that moves when it is told to."""
+"""A server that is a list of answers."""
 
 import httpx
 
@@ -34,16 +34,3 @@ class Script:
     @property
     def asked(self):
         return [f"{r.method} {r.url}" for r in self.requests]
-
-
-class HandClock:
-    """Time as the test sets it."""
-
-    def __init__(self):
-        self.now_s = 1000.0
-
-    def monotonic_s(self):
-        return self.now_s
-
-    def wall_ms(self):
-        return 0

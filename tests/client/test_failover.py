@@ -2,7 +2,8 @@
 
 import httpx
 import pytest
-from client.scripted import HandClock, Script, refusal, written
+from client.scripted import Script, refusal, written
+from support.clocks import ManualClock
 
 from elacsym.client import UnavailableError, UnknownOutcomeError
 
@@ -38,7 +39,7 @@ async def test_retrying_ends_after_the_time_that_was_set(call):
 
 
 async def test_the_time_counts_from_the_first_failure_not_from_the_call(call):
-    clock = HandClock()
+    clock = ManualClock()
 
     class Slow(Script):
         def answer(self, request):

@@ -1,8 +1,10 @@
-"""Peers whose answers a test chooses, and a clock that a test moves."""
+"""Peers whose answers a test chooses."""
 
 from __future__ import annotations
 
 import asyncio
+
+from support.clocks import ManualClock
 
 from elacsym.cluster.liveness import Liveness
 from elacsym.cluster.member import Member
@@ -17,19 +19,6 @@ DRAINING = Look(is_draining=True, suspects=frozenset())
 def passing_over(*node_ids):
     """The answer of a node that passes these over."""
     return Look(is_draining=False, suspects=frozenset(node_ids))
-
-
-class Hands:
-    """A clock that stands still until it is told not to."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def monotonic_s(self) -> float:
-        return self.now_s
-
-    def wall_ms(self) -> int:
-        return 0
 
 
 class FakePeers:
@@ -56,5 +45,5 @@ def members(*ids, role="all"):
 
 def liveness_of(peers, known):
     """A liveness, and the clock by which it trusts."""
-    clock = Hands()
+    clock = ManualClock()
     return Liveness(peers, clock, known.get, suspect_s=SUSPECT_S), clock

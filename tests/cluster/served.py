@@ -12,20 +12,16 @@ from itertools import islice
 
 import httpx
 import uvicorn
+from server.in_process import opener
 
-from elacsym.clock import SystemClock, system_random
+from elacsym.clock import SystemClock
 from elacsym.cluster.member import Member
 from elacsym.cluster.node import ClusterNode
 from elacsym.cluster.ring import HashRing
 from elacsym.cluster.static import StaticMembership
 from elacsym.config import Config
-from elacsym.engine.build import InlineBuilder
-from elacsym.engine.database import Database
-from elacsym.engine.namespace import EngineSettings, Services
-from elacsym.engine.tuning import Tuning
 from elacsym.server.app import create_app
-from elacsym.server.service import Node, Service
-from elacsym.store.cache import ObjectCache
+from elacsym.server.service import Service
 from elacsym.store.memory import MemoryStore
 
 SUSPECT_S = 0.3
@@ -67,40 +63,18 @@ def owned_by(node_id, members, count=1):
     return list(islice((name for name in names if ring.owner(name) == node_id), count))
 
 
-def _opener(store, membership):
-    @asynccontextmanager
-    async def open_node(config, compute):
-        cluster = ClusterNode.of(
-            membership, SystemClock(), suspect_s=SUSPECT_S, liveness_timeout_s=LIVENESS_TIMEOUT_S
-        )
-        services = Services(
-            store,
-            ObjectCache(store, compute=compute),
-            compute,
-            SystemClock(),
-            system_random(),
-            EngineSettings(),
-            config.node_id,
-            InlineBuilder(compute),
-            Tuning(system_random()),
-            cluster.placement,
-        )
-        database = Database(services)
-        await cluster.start()
-        try:
-            yield Node(database, cluster)
-        finally:
-            await database.close()
-            await cluster.stop()
-
-    return open_node
-
-
 @asynccontextmanager
 async def served(listener, member, members, store, **settings) -> AsyncIterator[Served]:
     """A node that serves on this socket for as long as the block runs."""
     config = Config(**({"node_id": member.node_id, "node_type": member.role, "threads": 1} | settings))
-    app = create_app(config, _opener(store, StaticMembership(member, members)))
+
+    def cluster(_):
+        membership = StaticMembership(member, members)
+        return ClusterNode.of(
+            membership, SystemClock(), suspect_s=SUSPECT_S, liveness_timeout_s=LIVENESS_TIMEOUT_S
+        )
+
+    app = create_app(config, opener(store, cluster))
     async with app.router.lifespan_context(app):
         chosen = uvicorn.Config(app, http="httptools", lifespan="off", log_config=None, access_log=False)
         server = _Quiet(chosen)

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from server.in_process import opener, serving
+from support.clocks import ManualClock
 
 from elacsym.clock import SystemClock, system_random
 from elacsym.cluster.census import KEPT_S, Census
@@ -212,20 +213,8 @@ async def test_members_that_cannot_be_are_refused(a, body, status, named):
     assert named in response.json()["error"]
 
 
-class Watch:
-    """A clock that is set by hand."""
-
-    now_s = 0.0
-
-    def monotonic_s(self):
-        return self.now_s
-
-    def wall_ms(self):
-        return 0
-
-
 async def test_names_are_listed_again_when_they_are_old():
-    watch = Watch()
+    watch = ManualClock(0.0)
     census = Census(watch, InlineCompute())
     store = FaultyStore(await store_of(["one"]), system_random())
     store.is_down = True

@@ -24,13 +24,13 @@ def alone(config):
     return ClusterNode.of(Alone(Member(config.node_id, "http://test", config.node_type)), SystemClock())
 
 
-def opener(store):
-    """An `OpenNode` over `store`."""
+def opener(store, cluster_of=alone):
+    """An `OpenNode` over `store`; `cluster_of` makes its part in a cluster of its settings."""
 
     @asynccontextmanager
     async def open_node(config, compute):
         cache = ObjectCache(store, compute=compute)
-        cluster = alone(config)
+        cluster = cluster_of(config)
         services = Services(
             store,
             cache,
@@ -44,6 +44,7 @@ def opener(store):
             cluster.placement,
         )
         database = Database(services)
+        await cluster.start()
         try:
             yield Node(database, cluster)
         finally:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from crash.processes import until
+from support.clocks import ManualClock
 from support.database import FAST, open_database, upsert
 
 from elacsym.engine.fold import fold
@@ -33,19 +34,6 @@ class Chosen:
 
     def prefers(self, namespace):
         return namespace in self.preferred
-
-
-class Hands:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self):
-        self.now_s = 1000.0
-
-    def monotonic_s(self):
-        return self.now_s
-
-    def wall_ms(self):
-        return 0
 
 
 @pytest.fixture
@@ -85,7 +73,7 @@ async def test_a_node_folds_what_it_owns_and_leaves_the_rest_to_its_owner(node):
 
 
 async def test_a_tail_that_its_owner_does_not_fold_for_long_is_folded_by_whoever_has_it(node):
-    clock = Hands()
+    clock = ManualClock()
     database = await node(clock=clock)
     await filled(database, "theirs")
     upkeep = Upkeep(database, duties=Chosen())
@@ -159,7 +147,7 @@ async def test_the_data_of_a_dropped_namespace_is_collected_by_its_owner_alone(n
 
 
 async def test_namespaces_that_queries_are_not_meant_to_find_here_are_closed_first(node):
-    clock = Hands()
+    clock = ManualClock()
     database = await node(replace(AT_ONCE, open_namespaces_max=2, namespace_idle_s=100.0), clock)
     await filled(database, "meant", "other", "used")
     duties = Chosen(everything=True, preferred=("meant",))
