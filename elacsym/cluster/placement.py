@@ -74,13 +74,13 @@ class Placement:
     async def allow(self, namespace: str, *, claimed_by: str | None) -> None:
         """Raise NotOwner, which names the owner, unless this node may claim the namespace now."""
         membership, own = self._membership, self._membership.own
-        if claimed_by is not None and claimed_by != own.node_id:
+        if claimed_by not in (None, own.node_id):
             # whoever claimed it may know more of the cluster
             with suppress(StoreUnavailable):
                 await membership.refresh()
-            rival = membership.member(claimed_by)
-            if rival is not None:
-                await self._liveness.is_suspect(rival)
+        rival = membership.member(claimed_by or self._next_to_own(namespace))
+        if rival is not None and rival.node_id != own.node_id:
+            await self._liveness.is_suspect(rival)
         try:
             owner = await self.owner(namespace)
         except Unavailable:
@@ -116,6 +116,12 @@ class Placement:
         if len(readers.weights) <= _PREFERRED_READERS:
             return True
         return self._membership.own.node_id in readers.preference(namespace, _PREFERRED_READERS)
+
+    def _next_to_own(self, namespace: str) -> str:
+        """Who most likely made a claim that was folded, so that nobody knows whose it was, if another node
+        did."""
+        own_id = self._membership.own.node_id
+        return next((node_id for node_id in self._preference(namespace) if node_id != own_id), own_id)
 
     async def _stand_in(self, others: Sequence[str]) -> Member | None:
         """The node that writes in this one's place because it takes it for dead, if there is one."""

@@ -140,6 +140,22 @@ async def test_an_owner_leaves_the_namespace_to_the_stand_in_that_takes_it_for_d
     await here.placement.allow(NAME, claimed_by=stand_in)
 
 
+async def test_an_owner_that_does_not_know_who_claimed_last_asks_its_stand_in(seat):
+    """It was paused, and meanwhile the claim of its stand-in was folded into a segment."""
+    here = seat(0)
+    own, stand_in = here.order[:2]
+    here.peers.answers[stand_in] = passing_over(own)
+    with pytest.raises(NotOwner) as caught:
+        await here.placement.allow(NAME, claimed_by=None)
+    assert caught.value.owner_id == stand_in
+    here.peers.answers[stand_in] = WELL
+    here.clock.now_s += 10
+    await here.placement.allow(NAME, claimed_by=None)
+    here.kill(1)
+    here.clock.now_s += 10
+    await here.placement.allow(NAME, claimed_by=None)
+
+
 async def test_an_owner_takes_the_namespace_back_from_a_stand_in_that_has_died(seat):
     here = seat(0)
     own, stand_in = here.order[:2]
