@@ -122,20 +122,21 @@ class Liveness:
 
     async def _look(self, member: Member) -> None:
         try:
-            self._learn(member, await self._peers.look(member), "draining")
+            self._learn(member, await self._peers.look(member))
         except Unavailable as error:
             self._learn(member, None, str(error))
 
-    def _learn(self, member: Member, look: Look | None, reason: str) -> None:
+    def _learn(self, member: Member, look: Look | None, reason: str = "it drains") -> None:
         node_id = member.node_id
         before = self.health(node_id)
         known = self._known[node_id] = _Known(member.url, look, self._clock.monotonic_s())
         SUSPECT_NODES.set(len(self.suspects()))
         if known.health is before:
             return
-        _log.warning("node", node=node_id, health=known.health.value, reason=reason if look is None else "")
         if known.health is Health.LIVE:
+            _log.info("a node is well again", node=node_id)
             return
+        _log.warning("a node is passed over", node=node_id, health=known.health.value, reason=reason)
         SUSPICIONS.labels(health=known.health.value).inc()
         if node_id not in self._watching:
             self._watching[node_id] = asyncio.create_task(self._watch(node_id), name=f"watch {node_id}")
