@@ -33,6 +33,7 @@ JOINED_BYTES_MAX = 16 * 2**20
 # a chunk from here on is worth its own pass: what a query pays for the pass is little beside the rows
 LONG_BYTES = 256 * 1024
 _US_PER_TEXT_BYTE = 0.1
+_US_PER_NORM_ELEMENT = 0.0025
 
 
 class Chunk:
@@ -40,6 +41,7 @@ class Chunk:
     and kept; two threads that build the same at once build equal ones."""
 
     label = "memtable"
+    is_built = False
 
     def __init__(
         self,
@@ -60,11 +62,14 @@ class Chunk:
         return len(self.id_column)
 
     def pending_us(self, name: str) -> float:
-        """See Part."""
+        """See Part: postings, and the norms of vectors."""
         array = self.arrays.get(name)
-        if array is None or name in self.text_indexes or self._attribute_of(name).full_text is None:
+        if array is None or name in self.text_indexes or name in self.vector_columns:
             return 0.0
-        return float(array.nbytes * _US_PER_TEXT_BYTE)
+        attribute = self._attribute_of(name)
+        if attribute.type.is_vector:
+            return self.rows * (attribute.type.dimensions or 0) * _US_PER_NORM_ELEMENT
+        return 0.0 if attribute.full_text is None else float(array.nbytes * _US_PER_TEXT_BYTE)
 
     def ids(self) -> Steps[Ids]:
         """The ids; the last row of an id is found, for only that can be alive."""

@@ -65,6 +65,11 @@ class SegmentPart:
         """How many rows there are, live or not."""
         return self._ref.rows
 
+    @property
+    def is_built(self) -> bool:
+        """See Part."""
+        return True
+
     def pending_us(self, name: str) -> float:
         """See Part: codes are taken in when they are searched first."""
         found = self._files.get(segment_format.vector_part(name))

@@ -130,7 +130,7 @@ def cost_us(query: Query, snapshot: SearchSnapshot) -> float:
             continue
         for view in snapshot.parts:
             cost += view.part.pending_us(leg.attribute)
-            is_coded = view.part.rows >= _CODED_ROWS_MIN and not query.exact
+            is_coded = view.part.is_built and view.part.rows >= _CODED_ROWS_MIN and not query.exact
             per_row = _US_PER_CODED_ROW if is_coded else len(leg.vector) * _US_PER_VECTOR_ELEMENT
             cost += view.part.rows * per_row
     if query.order_by:

@@ -36,6 +36,11 @@ class Part(Protocol):
         """How many rows there are, live or not."""
         ...
 
+    @property
+    def is_built(self) -> bool:
+        """Whether indexes were built for it, so that vectors of many rows have codes."""
+        ...
+
     def pending_us(self, name: str) -> float:
         """How long the next search by the attribute takes, in microseconds, because something is not built
         yet."""

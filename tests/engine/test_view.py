@@ -13,7 +13,7 @@ from elacsym.compute import InlineCompute
 from elacsym.engine.fold import fold
 from elacsym.engine.request import Document, WriteRequest
 from elacsym.errors import NamespaceNotFound
-from elacsym.query.ast import OrderKey, Query, TextLeg
+from elacsym.query.ast import OrderKey, Query, TextLeg, VectorLeg
 from elacsym.store.memory import MemoryStore
 from elacsym.store.wrapper import StoreWrapper
 
@@ -243,3 +243,24 @@ async def test_chunks_are_not_joined_behind_a_namespace_that_was_closed(tmp_path
     compute.release.set()
     await asyncio.sleep(0)
     assert len(view.memtable.chunks) == 2
+
+
+async def test_a_long_tail_is_not_searched_on_the_event_loop(tmp_path):
+    """It has no codes: eight thousand rows that were taken for coded ones held the loop up for 10 ms."""
+    database = await open_database(cache_path=tmp_path)
+    await database.create("docs", schema(dimensions=1024))
+    query = Query(legs=(VectorLeg("vector", np.ones(1024, np.float32)),), top_k=3, explain=True)
+    matrix = np.random.default_rng(1).standard_normal((8_000, 1024), np.float32)
+
+    async def where(first, rows):
+        documents = [Document(first + i, {"vector": matrix[first + i]}) for i in range(rows)]
+        await database.write("docs", upsert(*documents))
+        return (await database.query("docs", query)).plan["where"]
+
+    assert await where(0, 10) == "inline"
+    # norms have to be computed once
+    assert await where(10, 600) == "pool"
+    assert (await database.query("docs", query)).plan["where"] == "inline"
+    assert await where(610, 7_390) == "pool"
+    assert (await database.query("docs", query)).plan["where"] == "pool"
+    await database.close()

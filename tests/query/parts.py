@@ -71,6 +71,8 @@ class MemoryPart:
                 values = [d.get(name) for d in documents]
                 self._columns[name] = pa.array(values, arrow_type(attribute.type))
 
+    is_built = True
+
     def pending_us(self, name: str) -> float:
         return 0.0
 
