@@ -60,10 +60,15 @@ class Liveness:
     async def is_suspect(self, member: Member) -> bool:
         """Whether to pass over the member. Asks it unless the last answer still holds; takes no longer than
         the limit of `Peers.look`."""
-        known = self._known.get(member.node_id)
-        if known is None or known.url != member.url or not self._holds(known):
+        if not self._is_known(member):
             await self._ask(member)
         return self.health(member.node_id) is not Health.LIVE
+
+    def ask_ahead(self, members: Iterable[Member]) -> None:
+        """Ask those of the members whose last answer does not hold, for `is_suspect` calls that follow."""
+        for member in members:
+            if not self._is_known(member):
+                self._begin(member)
 
     def suspect(self, member: Member, reason: str) -> None:
         """Pass over the member from now on: it refused a connection, or kept a request waiting."""
@@ -106,24 +111,31 @@ class Liveness:
         await asyncio.gather(*tasks, return_exceptions=True)
         SUSPECT_NODES.set(0)
 
-    def _holds(self, known: _Known) -> bool:
+    def _is_known(self, member: Member) -> bool:
+        known = self._known.get(member.node_id)
+        if known is None or known.url != member.url:
+            return False
         # the background asks those that are passed over
         is_passed_over = known.health is not Health.LIVE
         return is_passed_over or self._clock.monotonic_s() - known.learned_s < TRUSTED_S
 
     async def _ask(self, member: Member) -> None:
+        # others wait for the same answer
+        await asyncio.shield(self._begin(member))
+
+    def _begin(self, member: Member) -> asyncio.Task[None]:
         task = self._asking.get(member.node_id)
         if task is None:
             task = asyncio.create_task(self._look(member), name=f"look at {member.node_id}")
             self._asking[member.node_id] = task
             task.add_done_callback(lambda _: self._asking.pop(member.node_id))
-        # others wait for the same answer
-        await asyncio.shield(task)
+        return task
 
     async def _look(self, member: Member) -> None:
         try:
             self._learn(member, await self._peers.look(member))
-        except Unavailable as error:
+        except (Unavailable, ValueError) as error:
+            # an address that cannot be used is a ValueError of whichever library finds out
             self._learn(member, None, str(error))
 
     def _learn(self, member: Member, look: Look | None, reason: str = "it drains") -> None:

@@ -18,6 +18,7 @@ from elacsym.errors import NotOwner, StoreUnavailable, Unavailable
 
 _REMEMBERED_MAX = 16_384
 _PREFERRED_READERS = 2
+_ASKED_AHEAD = 4
 
 
 class Placement:
@@ -54,6 +55,8 @@ class Placement:
             member = membership.member(node_id)
             if member is not None and not await self._liveness.is_suspect(member):
                 return member
+            # where one is dead, others may be: they are asked side by side
+            self._liveness.ask_ahead(self._members(order[place + 1 : place + 1 + _ASKED_AHEAD]))
         if not own.is_indexer:
             raise NotOwner("this node only answers queries, and no indexer can be reached")
         why = "draining" if self.is_draining else "cut off from the cluster"
@@ -122,6 +125,11 @@ class Placement:
         did."""
         own_id = self._membership.own.node_id
         return next((node_id for node_id in self._preference(namespace) if node_id != own_id), own_id)
+
+    def _members(self, node_ids: Sequence[str]) -> list[Member]:
+        """Those of the nodes that are others and known."""
+        others = (n for n in node_ids if n != self._membership.own.node_id)
+        return [member for n in others if (member := self._membership.member(n)) is not None]
 
     async def _stand_in(self, others: Sequence[str]) -> Member | None:
         """The node that writes in this one's place because it takes it for dead, if there is one."""

@@ -40,10 +40,13 @@ class AdminKeys:
         self._keys = tuple(keys)
         self._known = ApiKeys(self._keys)
 
-    def check(self, authorization: bytes | None, *, peer_host: str | None) -> None:
+    def check(
+        self, authorization: bytes | None, *, peer_host: str | None, is_on_behalf: bool = False
+    ) -> None:
         """Raise Unauthorized unless the header's value brings one of the keys, or, without keys, the
-        connection comes from the loopback address `peer_host`."""
+        connection comes from the loopback address `peer_host`. is_on_behalf: a proxy or a web page says that
+        it asks for somebody else, who may be anywhere."""
         if self._keys:
             self._known.check(authorization)
-        elif peer_host is None or not is_loopback(peer_host):
+        elif peer_host is None or not is_loopback(peer_host) or is_on_behalf:
             raise Unauthorized("without ELACSYM_ADMIN_KEYS this is only answered to the machine itself")

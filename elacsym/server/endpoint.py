@@ -18,6 +18,8 @@ Handler = Callable[[Exchange], Awaitable[Answer]]
 
 # how much longer than the deadline the engine has to say by itself what became of a request
 _GRACE_S = 0.5
+# what browsers say of pages that ask, and proxies of clients
+_ON_BEHALF = frozenset((b"origin", b"forwarded", b"x-forwarded-for"))
 _VARY = (b"vary", b"accept-encoding")
 
 
@@ -66,7 +68,11 @@ class Endpoint:
         authorization = trace.headers.get(b"authorization")
         if operation.is_admin:
             client = scope.get("client")
-            self._service.admin_keys.check(authorization, peer_host=None if client is None else client[0])
+            self._service.admin_keys.check(
+                authorization,
+                peer_host=None if client is None else client[0],
+                is_on_behalf=not _ON_BEHALF.isdisjoint(trace.headers),
+            )
         elif not operation.is_open:
             self._service.keys.check(authorization)
 

@@ -122,17 +122,21 @@ class Forwarder:
             cluster.peers.request(owner, exchange.method, exchange.target, _headers(exchange, hops), upload)
         )
         leaving = asyncio.create_task(upload.until_abandoned())
+        is_taken = False
         try:
             while True:
                 await asyncio.wait((sending, leaving), timeout=TRUSTED_S, return_when=asyncio.FIRST_COMPLETED)
                 if sending.done():
-                    return await sending
+                    break
                 if leaving.done():
                     raise ClientDisconnect
                 # a process that was stopped keeps its connections open
                 await cluster.liveness.is_suspect(owner)
-                if cluster.liveness.health(owner.node_id) is Health.SUSPECT:
+                if not sending.done() and cluster.liveness.health(owner.node_id) is Health.SUSPECT:
                     raise _Silent("it does not answer any more")
+            answer = await sending
+            is_taken = True
+            return answer
         except (aiohttp.ClientError, OSError) as error:
             if upload.is_abandoned:
                 raise ClientDisconnect from error
@@ -146,7 +150,9 @@ class Forwarder:
         finally:
             leaving.cancel()
             sending.cancel()
-            await asyncio.gather(leaving, sending, return_exceptions=True)
+            _, ended = await asyncio.gather(leaving, sending, return_exceptions=True)
+            if isinstance(ended, aiohttp.ClientResponse) and not is_taken:
+                ended.close()
 
 
 class _Silent(Exception):
@@ -187,10 +193,11 @@ class _Upload(aiohttp.Payload):
             except ClientDisconnect:
                 self.is_abandoned = True
                 raise
+            if not message.get("more_body", False):
+                # before the owner can have it: from here on it may have happened
+                self._whole.set()
             if body := message.get("body", b""):
                 await writer.write(body)
-            if not message.get("more_body", False):
-                self._whole.set()
 
     async def until_abandoned(self) -> None:
         """Return when the client has gone away after it had sent everything."""

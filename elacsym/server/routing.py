@@ -5,10 +5,12 @@ Every operation that is marked as a write passes here before its body is read. R
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.types import Send
 
 from elacsym.cluster.member import Member
-from elacsym.errors import ElacsymError, InvalidRequest, NotOwner, Unavailable
+from elacsym.errors import DeadlineExceeded, ElacsymError, InvalidRequest, NotOwner, Unavailable
 from elacsym.server.exchange import Exchange, WrongOwner
 from elacsym.server.forwarding import HOPS_HEADER, Forwarder
 from elacsym.server.service import Service
@@ -36,7 +38,7 @@ class Router:
         hops = _hops(exchange)
         namespace, cluster = exchange.namespace, self._service.cluster
         for _ in range(_OWNERS_MAX):
-            owner = await cluster.placement.owner(namespace)
+            owner = await self._owner(exchange)
             if owner.node_id == cluster.membership.own.node_id:
                 return False
             if self._forwarder is None:
@@ -46,6 +48,15 @@ class Router:
             if await self._forwarder.forward(exchange, send, owner, hops=hops + 1):
                 return True
         raise Unavailable(f"no owner of '{namespace}' can be reached")
+
+    async def _owner(self, exchange: Exchange) -> Member:
+        try:
+            async with asyncio.timeout(exchange.remaining_s):
+                return await self._service.cluster.placement.owner(exchange.namespace)
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"no owner of '{exchange.namespace}' answered within {exchange.timeout_s:g} s"
+            ) from error
 
     def after_loss(self, exchange: Exchange, error: NotOwner) -> ElacsymError:
         """What to answer to a write that this node took and may not commit. Nothing has happened; but the

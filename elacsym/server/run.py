@@ -88,9 +88,15 @@ async def _serve(
 async def _leave(service: Service, server: uvicorn.Server) -> None:
     """When a stop is wanted, hand over to other nodes while requests are still answered; then stop."""
     await service.stop_wanted.wait()
-    took_s = await service.leave()
-    server.config.timeout_graceful_shutdown = max(1, round(service.config.shutdown_timeout_s / 2 - took_s))
-    server.should_exit = True
+    took_s = 0.0
+    try:
+        took_s = await service.leave()
+    except Exception:  # noqa: BLE001 - whatever it is, who was told to stop must stop
+        telemetry.get_logger("server").exception("the hand-over failed")
+    finally:
+        left_s = service.config.shutdown_timeout_s / 2 - took_s
+        server.config.timeout_graceful_shutdown = max(1, round(left_s))
+        server.should_exit = True
 
 
 class _Server(uvicorn.Server):

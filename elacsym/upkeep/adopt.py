@@ -57,6 +57,11 @@ class Adoption:
             except ElacsymError as error:
                 _log.warning("namespaces could not be looked at", code=error.code, reason=str(error))
                 await asyncio.sleep(_RETRY_S)
+            except Exception:  # noqa: BLE001 - the supervisor of background work
+                # it outlives whatever a look meets; the failure is counted and logged
+                ADOPTIONS.labels("failed").inc()
+                _log.exception("looking after namespaces failed")
+                await asyncio.sleep(_RETRY_S)
             else:
                 self._looked_at = view
 

@@ -10,9 +10,10 @@ import httpx
 import pytest
 from aiohttp import web
 from cluster.fake_owner import with_fake_owner
-from cluster.served import cluster_of, listeners, owned_by, served, url_of
+from cluster.served import LIVENESS_TIMEOUT_S, cluster_of, listeners, owned_by, served, url_of
 from crash.processes import until
 
+from elacsym.cluster.liveness import TRUSTED_S
 from elacsym.cluster.member import Member
 from elacsym.store.memory import MemoryStore
 from elacsym.telemetry import FORWARDS
@@ -243,6 +244,31 @@ async def test_an_owner_that_stops_answering_is_not_waited_for():
         # whoever comes next is served here
         created = await node.http.put(f"/v1/namespaces/{name}", json={"schema": {}})
         assert (created.status_code, created.headers["x-served-by"]) == (200, "real")
+
+
+async def test_an_answer_that_comes_while_the_owner_is_asked_whether_it_lives_is_passed_on():
+    async with with_fake_owner() as (node, owner, name):
+
+        async def handle(request):
+            await request.read()
+            owner.is_alive = False
+            # beyond the time for which an answer is trusted, within the time for the next one
+            await asyncio.sleep(TRUSTED_S + LIVENESS_TIMEOUT_S / 2)
+            return web.json_response({"count": 1})
+
+        owner.handle = handle
+        response = await node.http.post(f"/v1/namespaces/{name}/upsert", json={})
+        assert (response.status_code, response.json()) == (200, {"count": 1})
+
+
+async def test_looking_for_an_owner_takes_no_longer_than_the_request_may():
+    async with with_fake_owner() as (node, owner, name):
+        owner.is_alive = False
+        async with asyncio.timeout(4):
+            response = await node.http.post(
+                f"/v1/namespaces/{name}/upsert", json={}, headers={"X-Request-Timeout-Ms": "200"}
+            )
+        assert (response.status_code, response.json()["code"]) == (503, "deadline_exceeded")
 
 
 async def test_a_slow_owner_that_lives_is_waited_for_until_the_deadline():

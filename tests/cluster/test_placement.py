@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from cluster.fake_peers import DRAINING, WELL, FakePeers, liveness_of, members, passing_over
 
@@ -67,6 +69,28 @@ async def test_the_next_on_the_ring_stands_in_for_a_dead_owner(seat, place):
     here = seat(place)
     here.kill(0)
     assert await here.owner() == 1
+
+
+async def test_where_one_node_is_dead_the_next_ones_are_asked_side_by_side(seat):
+    here = seat(None)
+    here.kill(0)
+    here.kill(1)
+    under_way, most = 0, 0
+    look = here.peers.look
+
+    async def counted(member):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        under_way -= 1
+        return await look(member)
+
+    here.peers.look = counted
+    assert await here.owner() == 2
+    assert most == 2
+    assert sorted(here.peers.looks) == sorted(here.order)
 
 
 async def test_a_draining_owner_is_followed_by_the_next(seat):

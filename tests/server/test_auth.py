@@ -47,3 +47,5 @@ def test_without_admin_keys_the_machine_itself_may():
     for host in ("10.0.0.1", None):
         with pytest.raises(Unauthorized, match="ADMIN_KEYS"):
             AdminKeys([]).check(b"Bearer anything", peer_host=host)
+    with pytest.raises(Unauthorized, match="ADMIN_KEYS"):
+        AdminKeys([]).check(None, peer_host="127.0.0.1", is_on_behalf=True)

@@ -1,5 +1,6 @@
 """A real server process, spoken to over a socket: start, stop, odd clients."""
 
+import asyncio
 import json
 import re
 import signal
@@ -10,6 +11,10 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+import uvicorn
+
+from elacsym.config import Config
+from elacsym.server import run
 
 SCRIPT = """
 import sys
@@ -164,3 +169,18 @@ def test_an_open_listener_without_keys_is_refused(tmp_path):
     assert done.returncode != 0
     assert "ELACSYM_API_KEYS" in done.stderr
     assert not (tmp_path / "data").exists()
+
+
+async def test_who_is_told_to_stop_stops_even_where_the_hand_over_fails():
+    class Service:
+        config = Config(shutdown_timeout_s=10)
+        stop_wanted = asyncio.Event()
+
+        async def leave(self):
+            raise RuntimeError("nobody expected this")
+
+    server = uvicorn.Server(uvicorn.Config(lambda: None))
+    Service.stop_wanted.set()
+    await run._leave(Service(), server)
+    assert server.should_exit
+    assert server.config.timeout_graceful_shutdown == 5

@@ -16,6 +16,7 @@ from elacsym.format import keys
 from elacsym.store.memory import MemoryStore
 from elacsym.telemetry import ADOPTIONS
 from elacsym.types import Schema
+from elacsym.upkeep import adopt
 from elacsym.upkeep.adopt import Adoption
 from elacsym.upkeep.supervisor import Upkeep
 
@@ -250,6 +251,29 @@ async def test_a_look_follows_every_change_that_lasts(node):
     duties.owned.add("b")
     duties.view += 1
     await until(lambda: has_folded(2))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_looking_goes_on_after_a_failure_that_nobody_expected(node, monkeypatch):
+    monkeypatch.setattr(adopt, "_RETRY_S", 0.01)
+    database = await left_behind(node, "a")
+    folds, failed = [], counted("failed")
+
+    def begin(name):
+        folds.append(name)
+        if len(folds) == 1:
+            raise RuntimeError("a mistake")
+
+    adoption = Adoption(database, Chosen("a"), begin, lambda _: False, settled_s=0.01)
+    running = asyncio.create_task(adoption.run())
+
+    async def is_counted():
+        return counted("failed") == failed + 1
+
+    await until(is_counted)
+    await asyncio.sleep(0.1)
+    assert not running.done()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
