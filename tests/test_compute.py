@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from elacsym.compute import ThreadCompute, in_thread
+from elacsym import compute as compute_module
+from elacsym.compute import ThreadCompute, give_way, in_thread
 
 
 async def test_work_runs_in_a_thread_and_its_result_comes_back():
@@ -135,4 +136,73 @@ async def test_bulk_work_goes_on_after_work_whose_caller_gave_up(monkeypatch):
     async with asyncio.timeout(10):
         assert await bulk == 1
     release.set()
+    compute.close()
+
+
+class Query:
+    """Work in the pool that runs until `release` is set."""
+
+    def __init__(self, compute):
+        self.begun, self.release = threading.Event(), threading.Event()
+        self.task = asyncio.create_task(compute.run(self.work))
+
+    def work(self):
+        self.begun.set()
+        self.release.wait()
+
+
+async def test_bulk_work_gives_way_to_a_query_that_comes_meanwhile(monkeypatch):
+    monkeypatch.setattr(compute_module, "BULK_WAIT_S_MAX", 60.0)
+    first, second, steps = threading.Event(), threading.Event(), []
+
+    def bulk():
+        first.set()
+        second.wait()
+        steps.append("gives way")
+        give_way()
+        steps.append("goes on")
+
+    compute = ThreadCompute(2)
+    task = asyncio.create_task(compute.bulk.run(bulk))
+    await until(first.is_set)
+    query = Query(compute)
+    await until(query.begun.is_set)
+    second.set()
+    await until(lambda: steps)
+    await asyncio.sleep(0.05)
+    assert steps == ["gives way"]
+    query.release.set()
+    await asyncio.gather(task, query.task)
+    assert steps == ["gives way", "goes on"]
+    compute.close()
+
+
+async def test_a_piece_of_bulk_work_waits_once_for_all_its_calls(monkeypatch):
+    monkeypatch.setattr(compute_module, "BULK_WAIT_S_MAX", 0.01)
+    waits = []
+    compute = ThreadCompute(2)
+    wait = compute._is_quiet.wait
+    monkeypatch.setattr(compute._is_quiet, "wait", lambda left_s: (waits.append(left_s), wait(left_s)))
+    query = Query(compute)
+    await until(query.begun.is_set)
+    await compute.bulk.run(lambda: [give_way() for _ in range(100)])
+    assert sum(waits) < 2 * 0.01
+    # the next piece has time of its own
+    await compute.bulk.run(give_way)
+    assert max(waits[1:]) == 0.01
+    query.release.set()
+    await query.task
+    compute.close()
+
+
+async def test_nothing_but_bulk_work_gives_way(monkeypatch):
+    monkeypatch.setattr(compute_module, "BULK_WAIT_S_MAX", 60.0)
+    compute = ThreadCompute(2)
+    query = Query(compute)
+    await until(query.begun.is_set)
+    give_way()
+    async with asyncio.timeout(10):
+        await compute.run(give_way)
+    query.release.set()
+    await query.task
     compute.close()

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from elacsym.compute import give_way
 from elacsym.engine.request import Document
 from elacsym.engine.schema import check_name, check_text
 from elacsym.engine.vector_values import encoded_vectors, shown
@@ -105,6 +106,7 @@ def build(documents: Sequence[Document], schema: Schema, *, path: str = "documen
     arrays: dict[str, pa.Array] = {}
     added: dict[str, Attribute] = {}
     for name in names:
+        give_way()
         column = _Column(name, [d.attributes.get(name) for d in documents], path)
         known = schema.attributes.get(name)
         attribute = known or column.inferred()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from elacsym.compute import give_way
 from elacsym.engine.request import Document, WriteRequest
 from elacsym.engine.vector_values import decode_base64
 from elacsym.errors import InvalidRequest, InvalidShape
@@ -13,6 +14,7 @@ from elacsym.types import VECTOR, DocumentId
 
 _DOCUMENT_FIELDS = frozenset({"id", VECTOR, "attributes"})
 _MISSING = object()
+_DOCUMENTS_AT_ONCE = 64  # half a millisecond
 
 
 def upsert(body: Any) -> WriteRequest:
@@ -26,6 +28,8 @@ def upsert(body: Any) -> WriteRequest:
     documents: list[Document] = []
     # this loop runs once per document of a bulk load: plain look-ups, no calls into helpers while all is well
     for index, value in enumerate(values):
+        if index % _DOCUMENTS_AT_ONCE == 0:
+            give_way()
         if type(value) is not dict:
             raise InvalidShape(f"documents[{index}]", f"{kind(value)} where an object is expected")
         if not value.keys() <= _DOCUMENT_FIELDS:
