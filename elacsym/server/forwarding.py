@@ -8,7 +8,7 @@ the request. After that only the owner knows: the outcome is unknown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -28,6 +28,9 @@ HOPS_HEADER = "X-Elacsym-Hops"
 
 # the owner answers by its deadline or a little later; only one that is dead is waited for longer
 _GRACE_S = 1.0
+# of an answer, before any of it is passed on: those to writes are shorter, so one that is cut off can be
+# answered properly
+_HELD_BYTES = 64 * 2**10
 # headers of one connection (RFC 9110 7.6.1)
 _OF_A_CONNECTION = frozenset(
     (
@@ -94,17 +97,16 @@ class Forwarder:
     async def _relay(self, exchange: Exchange, send: Send, owner: Member, upload: _Upload, hops: int) -> None:
         answer = await self._answer(exchange, owner, upload, hops)
         try:
+            pieces = answer.content.iter_any()
+            beginning = await _beginning(pieces)
             exchange.trace.forwarded_to = owner.node_id
             headers = _answer_headers(answer, owner)
             is_refused_early = not upload.is_whole and is_much_unread(exchange.trace)
             if is_refused_early:
                 headers.append((b"connection", b"close"))
             await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-            async for piece in answer.content.iter_any():
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        except (aiohttp.ClientError, ConnectionError) as error:
-            FORWARDS.labels("cut").inc()
-            raise Unavailable(f"the answer of node '{owner.node_id}' was cut off: {error}") from error
+            await send({"type": "http.response.body", "body": beginning, "more_body": True})
+            await _rest(pieces, send, owner)
         finally:
             # ends the upload; a connection whose answer was read to its end has been given back already
             answer.close()
@@ -157,6 +159,30 @@ class Forwarder:
 
 class _Silent(Exception):
     """The owner gives no answer."""
+
+
+async def _beginning(pieces: AsyncIterator[bytes]) -> bytes:
+    """The answer, or of a long one the first _HELD_BYTES or more: until then nothing has been said to the
+    client. Raises _Silent where the owner breaks off."""
+    held = bytearray()
+    try:
+        while len(held) < _HELD_BYTES:
+            held += await anext(pieces)
+    except StopAsyncIteration:
+        pass
+    except (aiohttp.ClientError, ConnectionError) as error:
+        raise _Silent(f"its answer was cut off: {error}") from error
+    return bytes(held)
+
+
+async def _rest(pieces: AsyncIterator[bytes], send: Send, owner: Member) -> None:
+    """Pass on what is left. Raises Unavailable where the owner breaks off; the client sees it, too."""
+    try:
+        async for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except (aiohttp.ClientError, ConnectionError) as error:
+        FORWARDS.labels("cut").inc()
+        raise Unavailable(f"the answer of node '{owner.node_id}' was cut off: {error}") from error
 
 
 class _Upload(aiohttp.Payload):
