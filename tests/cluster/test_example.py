@@ -53,6 +53,8 @@ async def start(*arguments):
         env=environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        # a shell cannot trap what was ignored when it began, as SIGINT is below a job in the background
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
