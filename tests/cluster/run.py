@@ -22,7 +22,6 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,32 +29,13 @@ from cluster.clients import SCHEMA
 from cluster.harness import SHIPPED, Cluster, cluster_of, places
 from cluster.nemesis import Nemesis
 from cluster.recording import entrances, load, record_many
-from crash.processes import moto_process
-from crash.storages import Storage, in_bucket, in_folder
+from crash.storages import Storage, empty
 from rich.console import Console
-from support.ceph import Ceph
-from support.s3_servers import S3Server
 
 KILL_PERIOD_S = 5.0
 RETRIED_S_MAX = 15.0
 RETRIED_SHARE_MIN = 0.999
 KILL_NAMESPACES, KILL_CLIENTS_EACH, KILL_PAUSE_S = 8, 3, 0.05
-
-
-@contextlib.contextmanager
-def opened(kind: str, folder: Path) -> Iterator[Storage]:
-    """An empty storage of a kind: local, moto, ceph."""
-    if kind == "local":
-        yield in_folder(folder / "data")
-    elif kind == "moto":
-        with moto_process() as moto:
-            yield in_bucket(moto.server, "cluster")
-    else:
-        (folder / "ceph").mkdir()
-        with Ceph(folder / "ceph") as ceph:
-            server = S3Server(ceph.endpoint_url, ceph.access_key_id, ceph.secret_access_key)
-            server.create_bucket()
-            yield in_bucket(server, "cluster")
 
 
 async def histories(
@@ -149,7 +129,7 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         folder = chosen.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        storage = stack.enter_context(opened(chosen.store, folder))
+        storage = stack.enter_context(empty(chosen.store, folder, "cluster"))
         figures, wrong = asyncio.run(run(chosen, folder, storage))
     console.print({"store": chosen.store, "mode": chosen.mode, "seed": chosen.seed, **figures})
     for problem in wrong:

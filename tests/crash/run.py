@@ -21,18 +21,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from crash.kill_loop import RESTART_S_MAX, KillLoop, Round
-from crash.processes import SMALL, ServerProcess, moto_process
-from crash.storages import Storage, in_bucket, in_folder
+from crash.processes import SMALL, ServerProcess
+from crash.storages import Storage, empty
 from rich.console import Console
 from rich.table import Table
-from support.ceph import Ceph
-from support.s3_servers import S3Server
 
 
 async def kill(folder: Path, storage: Storage, kills: int, *, seed: int) -> tuple[KillLoop, list[str]]:
@@ -55,22 +52,6 @@ def scrubbed(server: ServerProcess) -> list[tuple[str, str]]:
     problems = [(key, reason) for report in reports for key, reason in report["problems"]]
     assert bool(problems) == bool(done.returncode), done.stdout
     return problems
-
-
-@contextlib.contextmanager
-def opened(kind: str, folder: Path) -> Iterator[Storage]:
-    """An empty storage of a kind: local, s3, ceph."""
-    if kind == "local":
-        yield in_folder(folder / "data")
-    elif kind == "s3":
-        with moto_process() as moto:
-            yield in_bucket(moto.server, "crash")
-    else:
-        (folder / "ceph").mkdir()
-        with Ceph(folder / "ceph") as ceph:
-            server = S3Server(ceph.endpoint_url, ceph.access_key_id, ceph.secret_access_key)
-            server.create_bucket()
-            yield in_bucket(server, "crash")
 
 
 def summary(rounds: list[Round]) -> dict[str, Any]:
@@ -135,7 +116,7 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         folder = chosen.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        storage = stack.enter_context(opened(chosen.store, folder))
+        storage = stack.enter_context(empty(chosen.store, folder, "crash"))
         loop, wrong = asyncio.run(kill(folder, storage, chosen.kills, seed=chosen.seed))
     figures = {"store": chosen.store, "seed": chosen.seed, **summary(loop.rounds), "wrong": wrong}
     console.print(shown(loop.rounds, is_all=chosen.all))

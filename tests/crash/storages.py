@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crash.processes import moto_process
+from support.ceph import Ceph
 from support.s3_servers import S3Server
 
 from elacsym.clock import SystemClock, system_random
@@ -46,3 +48,20 @@ def in_bucket(server: S3Server, prefix: str) -> Storage:
         secret_access_key=server.secret_access_key,
     )
     return Storage(f"s3://{server.bucket}/{prefix}", server.environment, options)
+
+
+@contextlib.contextmanager
+def empty(kind: str, folder: Path, prefix: str) -> Iterator[Storage]:
+    """An empty storage for as long as the block runs: `local` a folder, `ceph` a bucket of Ceph, else one of
+    moto."""
+    if kind == "local":
+        yield in_folder(folder / "data")
+    elif kind == "ceph":
+        (folder / "ceph").mkdir()
+        with Ceph(folder / "ceph") as ceph:
+            server = S3Server(ceph.endpoint_url, ceph.access_key_id, ceph.secret_access_key)
+            server.create_bucket()
+            yield in_bucket(server, prefix)
+    else:
+        with moto_process() as moto:
+            yield in_bucket(moto.server, prefix)

@@ -6,9 +6,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from support.database import document, open_database, schema, upsert
+from support.database import CountingCompute, document, open_database, schema, upsert
 
-from elacsym.compute import InlineCompute
 from elacsym.engine import rehearse
 from elacsym.engine.fold import fold
 from elacsym.errors import CorruptObject
@@ -92,17 +91,6 @@ async def test_nothing_is_read_where_nobody_asks(tmp_path):
     # whether ids of the tail are in segments is asked in any case
     assert set(store.reads) <= {"ids"}
     await database.close()
-
-
-class CountingCompute(InlineCompute):
-    """Counts what would run in the pool, by the name of the function."""
-
-    def __init__(self):
-        self.runs = Counter()
-
-    async def run(self, fn, *args, **kwargs):
-        self.runs[fn.__name__] += 1
-        return await super().run(fn, *args, **kwargs)
 
 
 async def test_in_a_folder_whole_files_are_checked_before_queries_come(tmp_path):

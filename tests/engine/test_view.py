@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 
 import numpy as np
 import pytest
-from support.database import document, open_database, schema, upsert
+from support.database import CountingCompute, document, open_database, schema, upsert
 
 from elacsym.compute import InlineCompute
 from elacsym.engine.fold import fold
@@ -156,17 +155,6 @@ async def test_ids_of_the_tail_are_looked_up_in_all_segments_at_once(tmp_path):
     assert (await reader.info("docs")).documents == 8_998
     assert slow.at_once == 3
     await reader.close()
-
-
-class CountingCompute(InlineCompute):
-    """Counts what would run in the pool, by the name of the function."""
-
-    def __init__(self):
-        self.runs = Counter()
-
-    async def run(self, fn, *args, **kwargs):
-        self.runs[fn.__name__] += 1
-        return await super().run(fn, *args, **kwargs)
 
 
 async def test_postings_of_the_tail_are_joined_off_the_event_loop(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +80,14 @@ def document(id_, rng: np.random.Generator, dimensions: int = 8) -> Document:
 
 def upsert(*documents: Document) -> WriteRequest:
     return WriteRequest(upserts=documents)
+
+
+class CountingCompute(InlineCompute):
+    """Counts what would run in the pool, by the name of the function."""
+
+    def __init__(self):
+        self.runs = Counter()
+
+    async def run(self, fn, *args, **kwargs):
+        self.runs[fn.__name__] += 1
+        return await super().run(fn, *args, **kwargs)
