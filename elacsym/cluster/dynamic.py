@@ -66,7 +66,7 @@ class HeartbeatMembership:
         self._nonce = new_nonce(rng)
         self._etag: Etag | None = None
         self._damaged: Etag | None = None
-        self._has_joined = self._is_displaced = self._is_draining = False
+        self._has_joined = self._is_displaced = self.is_draining = False
         # when the last round began that sent a heartbeat and read those of the others
         self._fresh_at_s = -math.inf
         self._looked_at_s = -math.inf
@@ -93,7 +93,7 @@ class HeartbeatMembership:
     @property
     def may_claim(self) -> bool:
         """An indexer that is not draining, and whose heartbeats reach the bucket."""
-        return self.own.is_indexer and not self._is_draining and self.fault is None
+        return self.own.is_indexer and not self.is_draining and self.fault is None
 
     @property
     def _is_fresh(self) -> bool:
@@ -131,7 +131,7 @@ class HeartbeatMembership:
             self._task = None
         if not self._has_joined or self._is_displaced:
             return
-        self._is_draining = True
+        self.is_draining = True
         try:
             async with asyncio.timeout(_LEAVE_TIMEOUT_S):
                 # whoever wins this swap is the object's owner and may remove it
@@ -142,7 +142,7 @@ class HeartbeatMembership:
 
     async def drain(self) -> None:
         """Leave the ring: no claim from here on, and the others are told. Raises StoreUnavailable."""
-        self._is_draining = True
+        self.is_draining = True
         self._settle()
         try:
             await self._send()
@@ -199,7 +199,7 @@ class HeartbeatMembership:
     async def _send(self) -> None:
         """Raises Displaced, StoreUnavailable, CorruptObject."""
         async with self._sending:
-            data = encode(Heartbeat(self.own, self._nonce, self._is_draining))
+            data = encode(Heartbeat(self.own, self._nonce, self.is_draining))
             for _ in range(_SWAPS_MAX):
                 if self._is_displaced:
                     raise Displaced(f"{self._key} belongs to another process")
@@ -278,7 +278,7 @@ class HeartbeatMembership:
             if outcome is not None:
                 raise outcome
         if self._present is not None:
-            own = Heartbeat(self.own, self._nonce, self._is_draining)
+            own = Heartbeat(self.own, self._nonce, self.is_draining)
             self._seen[self.own.node_id] = Seen(self._present[0], own)
 
     async def _read_one(self, node_id: str, modified_ms: int) -> None:
@@ -300,7 +300,7 @@ class HeartbeatMembership:
     def _settle(self) -> None:
         """Make the rings anew from the members as they are known."""
         self._states = [
-            replace(s, health=Health.DRAINING) if s.member is self.own and self._is_draining else s
+            replace(s, health=Health.DRAINING) if s.member is self.own and self.is_draining else s
             for s in self._states
         ]
         self._members = {s.member.node_id: s.member for s in self._states}

@@ -38,6 +38,11 @@ class Membership(Protocol):
         ...
 
     @property
+    def is_draining(self) -> bool:
+        """Whether this node has left the ring in order to stop."""
+        ...
+
+    @property
     def may_claim(self) -> bool:
         """Whether this node may begin to own namespaces: an indexer that is not draining and whose heartbeats
         reach the bucket."""
@@ -117,16 +122,16 @@ class Alone:
         self.epoch = 0
         self.ring = HashRing({own.node_id: own.weight} if own.is_indexer else {})
         self.readers = HashRing({own.node_id: own.weight})
-        self._is_draining = False
+        self.is_draining = False
 
     @property
     def may_claim(self) -> bool:
         """Until it drains."""
-        return self.own.is_indexer and not self._is_draining
+        return self.own.is_indexer and not self.is_draining
 
     def states(self) -> Sequence[MemberState]:
         """This node."""
-        return (MemberState(self.own, Health.DRAINING if self._is_draining else Health.LIVE),)
+        return (MemberState(self.own, Health.DRAINING if self.is_draining else Health.LIVE),)
 
     def member(self, node_id: str) -> Member | None:
         """This node, if it is asked for."""
@@ -137,7 +142,7 @@ class Alone:
 
     async def drain(self) -> None:
         """Stop claiming."""
-        self._is_draining = True
+        self.is_draining = True
 
     async def start(self) -> None:
         """There is nothing to begin."""

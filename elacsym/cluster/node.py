@@ -47,7 +47,7 @@ class ClusterNode:
     @property
     def fault(self) -> str | None:
         """What keeps this node from being ready, in words; None where nothing does."""
-        return "draining" if self.placement.is_draining else self.membership.fault
+        return "draining" if self.membership.is_draining else self.membership.fault
 
     async def drain(self, limit_s: float) -> None:
         """Leave the ring and let the others know, within a limit: whom the news does not reach finds out by

@@ -29,16 +29,6 @@ class Placement:
         self._order: dict[str, Sequence[str]] = {}
         self._order_of: HashRing | None = None
 
-    @property
-    def is_draining(self) -> bool:
-        """Whether this node has left the ring in order to stop."""
-        own_id = self._membership.own.node_id
-        return any(
-            state.health is Health.DRAINING
-            for state in self._membership.states()
-            if state.member.node_id == own_id
-        )
-
     async def owner(self, namespace: str) -> Member:
         """The node that writes the namespace now; other nodes are asked whether they live.
 
@@ -53,13 +43,17 @@ class Placement:
                     return await self._stand_in(order[place + 1 :]) or own
                 continue
             member = membership.member(node_id)
-            if member is not None and not await self._liveness.is_suspect(member):
+            if member is None:
+                continue
+            was_live = self._liveness.health(node_id) is Health.LIVE
+            if not await self._liveness.is_suspect(member):
                 return member
-            # where one is dead, others may be: they are asked side by side
-            self._liveness.ask_ahead(self._members(order[place + 1 : place + 1 + _ASKED_AHEAD]))
+            if was_live:
+                # where one has died, others may have: they are asked side by side
+                self._liveness.ask_ahead(self._members(order[place + 1 : place + 1 + _ASKED_AHEAD]))
         if not own.is_indexer:
             raise NotOwner("this node only answers queries, and no indexer can be reached")
-        why = "draining" if self.is_draining else "cut off from the cluster"
+        why = "draining" if membership.is_draining else "cut off from the cluster"
         raise Unavailable(f"this node is {why}, and no other indexer can be reached")
 
     def owner_now(self, namespace: str) -> Member | None:
@@ -87,7 +81,7 @@ class Placement:
         try:
             owner = await self.owner(namespace)
         except Unavailable:
-            if self.is_draining and own.is_indexer:
+            if membership.is_draining and own.is_indexer:
                 # nobody else is there: what was let in before is finished
                 return
             raise

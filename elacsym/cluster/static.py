@@ -20,20 +20,20 @@ class StaticMembership:
         self.own = own
         self.epoch = 0
         self._members = {member.node_id: member for member in (own, *members)}
-        self._is_draining = False
+        self.is_draining = False
         self._place()
 
     @property
     def may_claim(self) -> bool:
         """Until it drains."""
-        return self.own.is_indexer and not self._is_draining
+        return self.own.is_indexer and not self.is_draining
 
     def states(self) -> Sequence[MemberState]:
         """Every member; of its health only this node's is known."""
         return [
             MemberState(
                 member,
-                Health.DRAINING if self._is_draining and node_id == self.own.node_id else Health.LIVE,
+                Health.DRAINING if self.is_draining and node_id == self.own.node_id else Health.LIVE,
             )
             for node_id, member in sorted(self._members.items())
         ]
@@ -47,8 +47,8 @@ class StaticMembership:
 
     async def drain(self) -> None:
         """Leave this node's own ring; the others hear of it when they ask."""
-        if not self._is_draining:
-            self._is_draining = True
+        if not self.is_draining:
+            self.is_draining = True
             self.epoch += 1
             self._place()
 

@@ -141,7 +141,8 @@ class SegmentPart:
 
     def looked_at(self, schema: Schema) -> Needs:
         """The attributes by which the segment was searched or shown, as far as their files are open."""
-        opened = {name for name, (key, _) in self._files.items() if key in self._cache.residents}
+        peek = self._cache.residents.peek
+        opened = {name for name, (key, _) in self._files.items() if peek(key) is not None}
         return Needs(
             *(
                 frozenset(name for name in schema.attributes if part_of(name) in opened)

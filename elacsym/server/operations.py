@@ -33,7 +33,7 @@ async def live(exchange: Exchange) -> Answer:
     changed = exchange.headers.get(ANNOUNCE_HEADER.lower().encode())
     if changed is not None:
         cluster.liveness.look_again(changed.decode("latin-1"))
-    state = "draining" if cluster.placement.is_draining else "live"
+    state = "draining" if cluster.membership.is_draining else "live"
     suspects = ",".join(sorted(cluster.liveness.suspects()))
     headers = [(STATE_HEADER, state), (SUSPECTS_HEADER, suspects)]
     return Answer(

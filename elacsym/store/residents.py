@@ -65,9 +65,6 @@ class Residents:
     def __len__(self) -> int:
         return len(self._values)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._values
-
     def get(self, name: str, *, tier: str = STRUCTURES) -> Any | None:
         """The value, which becomes the most recently used, or None."""
         with self._lock:

@@ -101,9 +101,9 @@ async def test_a_draining_owner_is_followed_by_the_next(seat):
 
 async def test_a_node_that_drains_gives_everything_to_the_others(seat):
     here = seat(0)
-    assert not here.placement.is_draining
+    assert not here.membership.is_draining
     await here.membership.drain()
-    assert here.placement.is_draining
+    assert here.membership.is_draining
     assert await here.owner() == 1
     assert not here.placement.owns(NAME)
     with pytest.raises(NotOwner):
