@@ -137,8 +137,8 @@ class Config:
     admin_keys: tuple[str, ...] = _setting(
         (),
         forms.keys,
-        "keys for `/internal/`, separated by commas; without them only this machine may use it, and no browser "
-        "or proxy on it",
+        "keys for `/internal/`, separated by commas; without them only this machine may use it, and no "
+        "browser or proxy on it",
         shown="none",
         secret=True,
     )
