@@ -9,8 +9,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
+# a UUID is its canonical lower-case spelling here, and 16 bytes in files
 DocumentId = int | str
-IdType = Literal["uint", "string"]
+IdType = Literal["uint", "string", "uuid"]
 
 ID = "id"
 VECTOR = "vector"
@@ -32,13 +33,21 @@ class Metric(StrEnum):
 
 
 class Scalar(StrEnum):
-    """The kinds of attribute values; those of `VECTOR_SCALARS` only occur as the elements of a vector."""
+    """The kinds of attribute values; those of `VECTOR_SCALARS` only occur as the elements of a vector.
+
+    datetime: milliseconds since 1970, UTC. uuid: its canonical spelling. bytes: bytes. unknown: the element
+    of an array whose type no value has told yet; it only occurs as `[]unknown`.
+    """
 
     STRING = "string"
     INT = "int"
     UINT = "uint"
     FLOAT = "float"
     BOOL = "bool"
+    UUID = "uuid"
+    DATETIME = "datetime"
+    BYTES = "bytes"
+    UNKNOWN = "unknown"
     F32 = "f32"
     F16 = "f16"
     I8 = "i8"
@@ -49,8 +58,9 @@ VECTOR_SCALARS = (Scalar.F32, Scalar.F16, Scalar.I8)
 
 @dataclass(frozen=True, slots=True)
 class AttributeType:
-    """A scalar (`string`), an array of scalars (`[]string`) or a vector (`[384]f32`, `[384]f16`, `[384]i8`:
-    `dimensions` is set, and `scalar` is how its elements are stored)."""
+    """A scalar (`string`), an array of scalars (`[]string`), a dense vector (`[384]f32`, `[384]f16`,
+    `[384]i8`: `dimensions` is set, and `scalar` is how its elements are stored), an array of dense vectors
+    (`[][384]f32`: both) or a sparse vector (`{}f16`: neither, but an element of vectors)."""
 
     scalar: Scalar
     is_array: bool = False
@@ -59,25 +69,49 @@ class AttributeType:
     @property
     def is_vector(self) -> bool:
         """Whether this is a dense vector."""
-        return self.dimensions is not None
+        return self.dimensions is not None and not self.is_array
+
+    @property
+    def is_multivector(self) -> bool:
+        """Whether this is an array of dense vectors."""
+        return self.dimensions is not None and self.is_array
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether this is a sparse vector."""
+        return self.scalar in VECTOR_SCALARS and self.dimensions is None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is a scalar or an array of scalars."""
+        return self.scalar not in VECTOR_SCALARS
 
     def __str__(self) -> str:
-        prefix = f"[{self.dimensions}]" if self.is_vector else "[]" if self.is_array else ""
-        return prefix + self.scalar
+        if self.is_sparse:
+            return "{}" + self.scalar
+        size = "" if self.dimensions is None else f"[{self.dimensions}]"
+        return ("[]" if self.is_array else "") + size + self.scalar
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """The type that `str` prints as `text`. Raises ValueError for anything else."""
-        match = re.fullmatch(r"(\[(\d*)\])?([a-z0-9]+)", text)
+        match = re.fullmatch(r"(\[\])?(?:\[([1-9]\d{0,4})\])?(\{\})?([a-z0-9]+)", text)
         if match is None:
             raise ValueError(f"unknown attribute type {text!r}")
-        scalar = Scalar(match[3])
+        is_array, is_sparse = match[1] is not None, match[3] is not None
+        scalar = Scalar(match[4])
         dimensions = int(match[2]) if match[2] else None
-        if (scalar in VECTOR_SCALARS) != (dimensions is not None):
-            raise ValueError(f"unknown attribute type {text!r}")
         if dimensions is not None and not 1 <= dimensions <= DIMENSIONS_MAX:
             raise ValueError(f"{dimensions} dimensions where 1 to {DIMENSIONS_MAX} are allowed")
-        return cls(scalar, match[1] is not None and dimensions is None, dimensions)
+        type_ = cls(scalar, is_array, dimensions)
+        fits = type_.is_plain or dimensions is not None or is_sparse
+        if str(type_) != text or not fits or (is_sparse and scalar is not Scalar.F16):
+            raise ValueError(f"unknown attribute type {text!r}")
+        if (type_.is_multivector and scalar is not Scalar.F32) or (scalar is Scalar.UNKNOWN and not is_array):
+            raise ValueError(f"unknown attribute type {text!r}")
+        if scalar is Scalar.BYTES and is_array:
+            raise ValueError(f"unknown attribute type {text!r}")
+        return type_
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +132,48 @@ class FullText:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One attribute of a schema."""
+    """One attribute of a schema.
+
+    regex, glob, fuzzy: which pattern filters may look at it. stored_as: the name of its columns in files,
+    where that is not its own, because an attribute of this name was dropped before.
+    """
 
     type: AttributeType
     filterable: bool = True
     full_text: FullText | None = None
+    regex: bool = False
+    glob: bool = False
+    fuzzy: bool = False
+    stored_as: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What else is settled for a whole namespace.
+
+    read_only: documents and schema are locked. replicas: how many nodes are asked to keep it pinned; 0: it is
+    not pinned. shards: stored and shown; there is one log all the same. parent: what it was branched from.
+    """
+
+    read_only: bool = False
+    replicas: int = 0
+    shards: int | None = None
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a namespace's documents look like. `id_type` is None until the first document."""
+    """What a namespace's documents look like, and its options. `id_type` is None until the first document or
+    its declaration. drops: how many attributes were dropped so far."""
 
     id_type: IdType | None = None
     metric: Metric | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=lambda: MappingProxyType({}))
+    options: Options = Options()
+    drops: int = 0
 
     def vectors(self) -> dict[str, Attribute]:
-        """The vector attributes, in the order they were declared."""
+        """The dense vector attributes, in the order they were declared."""
         return {name: a for name, a in self.attributes.items() if a.type.is_vector}
 
     def to_json(self) -> dict[str, Any]:
@@ -122,13 +181,13 @@ class Schema:
         return {
             "id_type": self.id_type,
             "metric": self.metric,
+            "options": _fields_of(self.options),
+            "drops": self.drops,
             "attributes": {
-                name: {
+                name: _fields_of(a)
+                | {
                     "type": str(a.type),
-                    "filterable": a.filterable,
-                    "full_text": None
-                    if a.full_text is None
-                    else {key: getattr(a.full_text, key) for key in FullText.__dataclass_fields__},
+                    "full_text": None if a.full_text is None else _fields_of(a.full_text),
                 }
                 for name, a in self.attributes.items()
             },
@@ -139,14 +198,25 @@ class Schema:
         """The schema of a JSON form. Raises KeyError, TypeError or ValueError if it is none."""
         attributes = {
             name: Attribute(
-                AttributeType.parse(a["type"]),
-                a["filterable"],
-                None if a["full_text"] is None else FullText(**a["full_text"]),
+                **{
+                    **a,
+                    "type": AttributeType.parse(a["type"]),
+                    "full_text": None if a["full_text"] is None else FullText(**a["full_text"]),
+                }
             )
             for name, a in value["attributes"].items()
         }
-        metric = None if value["metric"] is None else Metric(value["metric"])
-        return cls(value["id_type"], metric, MappingProxyType(attributes))
+        return cls(
+            value["id_type"],
+            None if value["metric"] is None else Metric(value["metric"]),
+            MappingProxyType(attributes),
+            Options(**value["options"]),
+            value["drops"],
+        )
+
+
+def _fields_of(value: Attribute | FullText | Options) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +257,36 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Effects:
+    """What a write did, document by document.
+
+    upserted, patched, deleted: how many; None where the request had no such operation. The ids are there when
+    they were asked for: of patches and deletes, those by filter come first, in id order. rows_remaining:
+    whether a partial operation by filter left matches. bytes_written: of ids and values, uncompressed.
+    has_read: whether stored documents were looked at.
+    """
+
+    upserted: int | None = None
+    patched: int | None = None
+    deleted: int | None = None
+    upserted_ids: tuple[DocumentId, ...] = ()
+    patched_ids: tuple[DocumentId, ...] = ()
+    deleted_ids: tuple[DocumentId, ...] = ()
+    rows_remaining: bool | None = None
+    bytes_written: int = 0
+    has_read: bool = False
+
+    @property
+    def affected(self) -> int:
+        """The sum of the counts."""
+        return (self.upserted or 0) + (self.patched or 0) + (self.deleted or 0)
+
+
+@dataclass(frozen=True, slots=True)
 class WriteResult:
-    """An acknowledged write: how many documents it upserted or deleted, and its place in the log."""
+    """An acknowledged write: how many documents it changed, its place in the log, and what it did in detail;
+    None where only an idempotency key told that it had been done before."""
 
     count: int
     token: Token
+    effects: Effects | None = None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from elacsym.query.ast import Filter
-from elacsym.types import DocumentId, Schema
+from elacsym.types import AttributeType, DocumentId, IdType, Metric, Options, Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,70 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class WriteRequest:
-    """One atomic write: documents to insert or replace, ids to delete, or a filter whose matches are deleted.
+class Inference:
+    """What the first value of an attribute may tell that no schema names.
 
-    schema: attributes to add (a schema request without documents is a write, too). `path` is the JSON name of
-    `upserts` in error messages.
+    floats: fractions make a `float`; else they are refused. vectors: numbers, or base64, under the name
+    `vector` make a dense vector of f32, and arrays of such lists a multi-vector.
+    """
+
+    floats: bool = True
+    vectors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeChange:
+    """What a write says of one attribute.
+
+    type: as it was given. options: those of `Attribute` that were named, by field name; a partial
+    `full_text` is a mapping of the `FullText` fields that were named, True or False. is_shorthand: only the
+    type was named, which switches full_text, regex, glob and fuzzy off and keeps `filterable`.
+    """
+
+    type: AttributeType
+    options: Mapping[str, Any] = field(default_factory=dict)
+    is_shorthand: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """What a write says of the schema; merged into what is there, atomically with the write.
+
+    attributes: None drops an attribute and its data. id_type, metric: what the namespace must have, or gets.
+    options: what becomes of the namespace's options (read-only, pinning, shards); None: they stay.
+    """
+
+    attributes: Mapping[str, AttributeChange | None] = field(default_factory=dict)
+    id_type: IdType | None = None
+    metric: Metric | None = None
+    options: Options | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ByFilter:
+    """An operation on all documents that a filter matches. At most rows_max; beyond that it is refused, or,
+    where is_partial, done for the first rows_max in id order."""
+
+    condition: Filter
+    rows_max: int
+    is_partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """One atomic write.
+
+    Order: delete_by_filter, then patch_by_filter (values in `patch`), which does not see what that deleted,
+    then upserts (whole documents), patches (the named attributes of documents that exist; None removes one)
+    and deletes, among which an id occurs once. Conditions are tested against the stored document: upserts of
+    absent documents are applied untested, patches and deletes of them are skipped.
+
+    schema: attributes to add, as v1 declares them. change: what else is said of the schema (a request of only
+    a schema is a write, too). creates: whether the namespace is made if it is missing; None: if there are
+    upserts. requires_all_vectors: every upsert must bring every vector attribute of the schema, and vectors
+    are refused where the namespace was created without. ignores_pressure: not slowed down or refused for what
+    is not indexed yet. wants_ids: the result names ids. `path` is the JSON name of `upserts` in error
+    messages, `patch_path` that of `patches`.
     """
 
     upserts: Sequence[Document] = ()
@@ -32,3 +91,17 @@ class WriteRequest:
     delete_filter: Filter | None = None
     schema: Schema | None = None
     path: str = "documents"
+    patches: Sequence[Document] = ()
+    patch_path: str = "patch_rows"
+    upsert_condition: Filter | None = None
+    patch_condition: Filter | None = None
+    delete_condition: Filter | None = None
+    delete_by_filter: ByFilter | None = None
+    patch_by_filter: ByFilter | None = None
+    patch: Mapping[str, Any] = field(default_factory=dict)
+    change: SchemaChange | None = None
+    creates: bool | None = None
+    inference: Inference = Inference()
+    requires_all_vectors: bool = False
+    ignores_pressure: bool = False
+    wants_ids: bool = False

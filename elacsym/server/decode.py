@@ -9,7 +9,7 @@ from elacsym.engine.request import Document, WriteRequest
 from elacsym.engine.vector_values import decode_base64
 from elacsym.errors import InvalidRequest, InvalidShape
 from elacsym.server.decode_query import decode_filter
-from elacsym.server.shapes import Fields, expect, kind
+from elacsym.shapes import Fields, expect, kind
 from elacsym.types import VECTOR, DocumentId
 
 _DOCUMENT_FIELDS = frozenset({"id", VECTOR, "attributes"})

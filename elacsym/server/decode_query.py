@@ -25,7 +25,7 @@ from elacsym.query.ast import (
     VectorLeg,
 )
 from elacsym.server import vectors
-from elacsym.server.shapes import Fields, expect, kind, number
+from elacsym.shapes import Fields, expect, kind, number
 from elacsym.types import STRONG, VECTOR, Consistency, Metric, Token
 
 _TEXT_WEIGHT = 0.5

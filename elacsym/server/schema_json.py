@@ -9,7 +9,7 @@ from typing import Any
 from elacsym.errors import InvalidRequest, InvalidShape
 from elacsym.index.tokenize import check_full_text
 from elacsym.server.decode_query import one_of
-from elacsym.server.shapes import Fields
+from elacsym.shapes import Fields
 from elacsym.types import (
     DIMENSIONS_MAX,
     ID,

@@ -14,7 +14,7 @@ from elacsym.format.keys import is_valid_name
 from elacsym.query.ast import Hit, Query, QueryResult
 from elacsym.server import codec, decode, decode_query, large_body, schema_json
 from elacsym.server.exchange import Answer, DecodeLarge, Exchange, json_answer
-from elacsym.server.shapes import Fields
+from elacsym.shapes import Fields
 from elacsym.types import VECTOR, Consistency, DocumentId
 
 _PAGE_SIZE_MAX = 1_000

@@ -13,7 +13,7 @@ from elacsym.errors import InvalidRequest, Unavailable
 from elacsym.server import codec
 from elacsym.server.exchange import Answer, Exchange, json_answer
 from elacsym.server.service import Service
-from elacsym.server.shapes import Fields, number
+from elacsym.shapes import Fields, number
 
 MOVES_SHOWN_MAX = 1_000
 MEMBERS_MAX = 256

@@ -16,8 +16,8 @@ from elacsym.engine.recall import (
 from elacsym.errors import InvalidRequest, InvalidShape
 from elacsym.server import codec, decode_query
 from elacsym.server.exchange import Answer, Exchange
-from elacsym.server.shapes import Fields
 from elacsym.server.v1 import row_of
+from elacsym.shapes import Fields
 
 _SOURCES = ("recent", "stored")
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from elacsym.engine.vector_values import decode_base64
 from elacsym.errors import InvalidRequest, InvalidShape
-from elacsym.server.shapes import kind
+from elacsym.shapes import kind
 
 _F32 = np.dtype("<f4")
 
