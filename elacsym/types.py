@@ -86,6 +86,17 @@ class AttributeType:
         """Whether this is a scalar or an array of scalars."""
         return self.scalar not in VECTOR_SCALARS
 
+    def joined(self, other: AttributeType) -> AttributeType | None:
+        """The type of an attribute that is of this type and of another: the one that is known of arrays whose
+        elements are not; None where they disagree."""
+        if self == other:
+            return self
+        if not (self.is_array and other.is_array and self.is_plain and other.is_plain):
+            return None
+        if other.scalar is Scalar.UNKNOWN:
+            return self
+        return other if self.scalar is Scalar.UNKNOWN else None
+
     def __str__(self) -> str:
         if self.is_sparse:
             return "{}" + self.scalar

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from elacsym.errors import InvalidRequest
@@ -26,8 +27,11 @@ def merged(schema: Schema, added: Mapping[str, Attribute], *, id_type: IdType | 
     new = dict(schema.attributes)
     for name, attribute in added.items():
         known = new.setdefault(name, attribute)
-        if known.type != attribute.type:
+        type_ = known.type.joined(attribute.type)
+        if type_ is None:
             raise InvalidRequest(name, f"cannot change attribute type from {known.type} to {attribute.type}")
+        if type_ != known.type:
+            new[name] = replace(known, type=type_)
     if schema.id_type and id_type and schema.id_type != id_type:
         raise InvalidRequest("id", f"{id_type} ids where the namespace has {schema.id_type} ids")
     return _checked(schema, new, schema.id_type or id_type, schema.metric)
@@ -43,9 +47,12 @@ def extended(schema: Schema, declared: Schema) -> Schema:
         field = f"schema.attributes.{name}"
         check_name(name, field)
         known = new.setdefault(name, attribute)
-        if known.type != attribute.type:
+        type_ = known.type.joined(attribute.type)
+        if type_ is None:
             raise InvalidRequest(field, f"cannot change attribute type from {known.type} to {attribute.type}")
-        if known != attribute:
+        if type_ != known.type:
+            new[name] = known = replace(known, type=type_)
+        if known != replace(attribute, type=type_):
             raise InvalidRequest(field, "the attribute exists with other options, which cannot be changed")
     if declared.metric and schema.metric and declared.metric != schema.metric:
         raise InvalidRequest(
@@ -61,16 +68,16 @@ def _checked(
 ) -> Schema:
     if len(new) > ATTRIBUTES_MAX:
         raise InvalidRequest("attributes", f"{len(new)} attributes where {ATTRIBUTES_MAX} are allowed")
-    vectors = sum(attribute.type.is_vector for attribute in new.values())
+    vectors = sum(attribute.type.dimensions is not None for attribute in new.values())
     if vectors > VECTOR_ATTRIBUTES_MAX:
         raise InvalidRequest(
             "attributes", f"{vectors} vector attributes where {VECTOR_ATTRIBUTES_MAX} are allowed"
         )
     if metric is None and vectors:
         metric = _DEFAULT_METRIC
-    if len(new) == len(schema.attributes) and id_type == schema.id_type and metric == schema.metric:
+    if new == schema.attributes and id_type == schema.id_type and metric == schema.metric:
         return schema
-    return Schema(id_type, metric, MappingProxyType(new))
+    return replace(schema, id_type=id_type, metric=metric, attributes=MappingProxyType(new))
 
 
 def check_name(name: str, field: str) -> None:
