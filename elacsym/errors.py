@@ -48,6 +48,12 @@ class InvalidShape(InvalidRequest):
 
     code, status = "invalid_shape", 422
 
+    def __init__(self, field: str, reason: str, *, typed: str | None = None) -> None:
+        """`typed` says the same, place included, as decoders into typed structures do, which some clients
+        look for."""
+        super().__init__(field, reason)
+        self.typed = str(self) if typed is None else typed
+
 
 class Unauthorized(ElacsymError):
     """No API key, or an unknown one."""

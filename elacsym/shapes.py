@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar, overload
+
+import orjson
 
 from elacsym.errors import InvalidShape
 
@@ -16,6 +19,16 @@ _NAMES: dict[type, str] = {
     bool: "a boolean",
     type(None): "null",
 }
+_TYPED_EXPECTED: dict[type, str] = {
+    dict: "a map",
+    list: "a sequence",
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    bool: "a boolean",
+    type(None): "null",
+}
+_SHOWN_CHARACTERS = 64
 
 
 def kind(value: Any) -> str:
@@ -23,18 +36,64 @@ def kind(value: Any) -> str:
     return _NAMES[type(value)]
 
 
+def typed_kind(value: Any) -> str:
+    """The JSON type of a value, and a short value itself, as decoders into typed structures show them."""
+    if type(value) is dict:
+        return "map"
+    if type(value) is list:
+        return "sequence"
+    if value is None:
+        return "null"
+    shown = orjson.dumps(value).decode()
+    if len(shown) > _SHOWN_CHARACTERS:
+        shown = shown[:_SHOWN_CHARACTERS] + "…"
+    if type(value) is str:
+        return f"string {shown}"
+    words = {bool: "boolean", int: "integer", float: "floating point"}
+    return f"{words[type(value)]} `{shown}`"
+
+
+def wrong_type(value: Any, wanted: type, path: str, *, expected: str | None = None) -> InvalidShape:
+    """The refusal of a value that is not of the JSON type `wanted`; `expected` calls that by another name."""
+    typed = f"invalid type: {typed_kind(value)}, expected {expected or _TYPED_EXPECTED[wanted]}"
+    reason = f"{kind(value)} where {expected or _NAMES[wanted]} is expected"
+    return InvalidShape(path, reason, typed=f"{path}: {typed}")
+
+
+def missing_field(name: str, path: str) -> InvalidShape:
+    """The refusal of the object at `path` (empty: the body) that lacks a field."""
+    prefix = f"{path}: " if path else ""
+    field = f"{path}.{name}" if path else name
+    return InvalidShape(field, "missing field", typed=f"{prefix}missing field `{name}`")
+
+
 def expect(value: Any, wanted: type[T], path: str) -> T:
     """`value` if it is of the JSON type `wanted` (true is no integer). Raises InvalidShape."""
     if type(value) is not wanted:
-        raise InvalidShape(path, f"{kind(value)} where {_NAMES[wanted]} is expected")
+        raise wrong_type(value, wanted, path)
     return value
 
 
 def number(value: Any, path: str) -> float:
     """`value` as a float if it is a number. Raises InvalidShape."""
     if type(value) is not float and type(value) is not int:
-        raise InvalidShape(path, f"{kind(value)} where a number is expected")
+        raise wrong_type(value, float, path)
     return float(value)
+
+
+def variant(value: Any, words: Sequence[str], path: str) -> str:
+    """`value` if it is one of the words. Raises InvalidShape."""
+    if type(value) is str and value in words:
+        return value
+    if type(value) is not str:
+        raise wrong_type(value, str, path)
+    quoted = [f"`{word}`" for word in words]
+    either = " or ".join(quoted) if len(quoted) < 3 else f"one of {', '.join(quoted)}"
+    raise InvalidShape(
+        path,
+        f"{value!r} where one of {', '.join(words)} is expected",
+        typed=f"{path}: unknown variant `{value[:_SHOWN_CHARACTERS]}`, expected {either}",
+    )
 
 
 def strings(value: Any, path: str) -> tuple[str, ...]:
@@ -67,7 +126,7 @@ class Fields:
     def require(self, name: str, wanted: type[T]) -> T:
         """The field of this JSON type. Raises InvalidShape where it is absent or another."""
         if name not in self._rest:
-            raise InvalidShape(self.path(name), "missing field")
+            raise missing_field(name, self._path)
         return expect(self._rest.pop(name), wanted, self.path(name))
 
     @overload
@@ -89,7 +148,12 @@ class Fields:
         value = self._rest.pop(name, None)
         return () if value is None else strings(value, self.path(name))
 
+    def rest(self) -> tuple[str, ...]:
+        """The names of the fields that were not taken."""
+        return tuple(self._rest)
+
     def end(self) -> None:
         """Raise InvalidShape if a field is left."""
         for name in self._rest:
-            raise InvalidShape(self.path(name), "unknown field")
+            prefix = f"{self._path}: " if self._path else ""
+            raise InvalidShape(self.path(name), "unknown field", typed=f"{prefix}unknown field `{name}`")

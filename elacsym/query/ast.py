@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from elacsym.types import STRONG, Consistency, DocumentId, Metric
+from elacsym.types import STRONG, Consistency, DocumentId, Metric, Schema
 
 TOP_K_MAX = 10_000
 FILTER_DEPTH_MAX = 32
@@ -441,7 +441,7 @@ class Work:
 @dataclass(frozen=True, slots=True)
 class QueryResult:
     """The answer. `aggregations` (figures by label) or `groups` as asked; `plan` is the explanation when
-    asked, JSON-ready."""
+    asked, JSON-ready. schema: that of the snapshot, by which values are read."""
 
     hits: tuple[Hit, ...] = ()
     aggregations: dict[str, Any] | None = None
@@ -449,3 +449,4 @@ class QueryResult:
     plan: dict[str, Any] | None = None
     staleness_ms: int = 0
     work: Work = Work()
+    schema: Schema = field(default_factory=Schema)

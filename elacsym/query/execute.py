@@ -132,7 +132,7 @@ def _answer(snapshot: SearchSnapshot, query: Query, effort_of: EffortOf, trace: 
             is_filter_known=known is not None,
             rows_estimated=estimated,
         )
-    return QueryResult(tuple(hits), aggregations, groups, plan, snapshot.staleness_ms)
+    return QueryResult(tuple(hits), aggregations, groups, plan, snapshot.staleness_ms, schema=snapshot.schema)
 
 
 def _opened(snapshot: SearchSnapshot, query: Query) -> Steps[None]:

@@ -12,9 +12,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from elacsym.errors import ElacsymError, NotFound, NotOwner, OutcomeUnknown, Unauthorized
-from elacsym.server import codec
+from elacsym.server import codec, v2_errors
 from elacsym.server.endpoint import send_answer
-from elacsym.server.exchange import JSON, MethodNotAllowed, Trace, WrongOwner
+from elacsym.server.exchange import JSON, TEXT, InvalidName, MethodNotAllowed, Trace, WrongOwner
 from elacsym.server.unread import drain, is_much_unread
 from elacsym.telemetry import HTTP_REQUESTS, HTTP_SECONDS, get_logger
 
@@ -70,8 +70,8 @@ class Boundary:
         self._record(scope, trace, status, time.perf_counter() - started_s, failure)
 
     async def _send_error(self, error: Exception, trace: Trace, receive: Receive, send: Send) -> None:
-        status, body = error_body(error, trace.request_id)
-        headers = [(b"content-type", JSON)]
+        status, body, media_type = _rendered(error, trace)
+        headers = [(b"content-type", media_type)]
         retry_after_s = getattr(error, "retry_after_s", None)
         if retry_after_s is not None and status in (429, 503):
             headers.append((b"retry-after", str(max(1, math.ceil(retry_after_s))).encode()))
@@ -84,11 +84,11 @@ class Boundary:
         if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", error.allowed.encode()))
         if not is_much_unread(trace):
-            await send_answer(send, codec.dumps(body), status, headers)
+            await send_answer(send, body, status, headers)
             return
         headers.append((b"connection", b"close"))
         # closing while the client still sends would reset the connection, and the answer with it
-        await send_answer(send, codec.dumps(body), status, headers, more_body=True)
+        await send_answer(send, body, status, headers, more_body=True)
         await drain(trace, receive)
         await send({"type": "http.response.body"})
 
@@ -137,6 +137,16 @@ def error_body(error: Exception, request_id: str) -> tuple[int, dict[str, Any]]:
     if isinstance(error, OutcomeUnknown) and error.idempotency_key is not None:
         body["idempotency_key"] = error.idempotency_key
     return error.status, body
+
+
+def _rendered(error: Exception, trace: Trace) -> tuple[int, bytes, bytes]:
+    """Status, body and media type of an error, as the API that was asked tells it."""
+    status, body = error_body(error, trace.request_id)
+    if not trace.is_v2:
+        return status, codec.dumps(body), JSON
+    if isinstance(error, InvalidName):
+        return status, v2_errors.name_text(error.name).encode(), TEXT
+    return status, codec.dumps(v2_errors.body(error, body["error"])), JSON
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - an ASGI application

@@ -21,6 +21,7 @@ from elacsym.server.service import Service
 
 T = TypeVar("T")
 JSON = b"application/json"
+TEXT = b"text/plain; charset=utf-8"
 # printable ASCII, without what would begin a fragment
 _OF_TARGETS = "".join(map(chr, range(0x21, 0x7F))).replace("#", "")
 DecodeLarge = Callable[[bytes | bytearray, Compute], Awaitable[T]]
@@ -35,6 +36,14 @@ class MethodNotAllowed(ElacsymError):
         """`allowed` goes into the `Allow` header."""
         super().__init__(f"{method} is not allowed here; {allowed} is")
         self.allowed = allowed
+
+
+class InvalidName(InvalidRequest):
+    """The path names a namespace as no namespace can be called."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("namespace", f"{name!r} is no name; 1 to 128 of A-Z a-z 0-9 - _ . are allowed")
+        self.name = name
 
 
 class WrongOwner(ElacsymError):
@@ -56,11 +65,12 @@ class UnsupportedEncoding(ElacsymError):
 
 @dataclass(slots=True)
 class Trace:
-    """What the boundary knows of a request, in the scope as `elacsym`. forwarded_to: the node that answers
-    in this one's place."""
+    """What the boundary knows of a request, in the scope as `elacsym`. is_v2: errors are told as the v2 API
+    tells them. forwarded_to: the node that answers in this one's place."""
 
     request_id: str
     headers: Mapping[bytes, bytes]
+    is_v2: bool = False
     is_body_read: bool = False
     forwarded_to: str | None = None
 
@@ -100,9 +110,7 @@ class Exchange:
         header `X-Namespace`, by which proxies choose a node, says another."""
         name = self.path_parameter("ns")
         if not is_valid_name(name):
-            raise InvalidRequest(
-                "namespace", f"{name!r} is no name; 1 to 128 of A-Z a-z 0-9 - _ . are allowed"
-            )
+            raise InvalidName(name)
         affinity = self.headers.get(b"x-namespace")
         if affinity is not None and affinity != name.encode():
             raise InvalidRequest(
