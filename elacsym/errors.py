@@ -2,7 +2,9 @@
 
     ElacsymError
     ├── InvalidRequest         400  a rule is broken; names the field
-    │   └── InvalidShape       422  JSON of the wrong shape
+    │   ├── InvalidShape       422  JSON of the wrong shape
+    │   ├── SchemaConflict     400  an attribute exists with another type
+    │   └── MetricConflict     400  the namespace has another metric
     ├── Unauthorized           401
     ├── NotFound               404
     │   ├── NamespaceNotFound
@@ -53,6 +55,26 @@ class InvalidShape(InvalidRequest):
         look for."""
         super().__init__(field, reason)
         self.typed = str(self) if typed is None else typed
+
+
+class SchemaConflict(InvalidRequest):
+    """A schema that gives an attribute another type than it has."""
+
+    def __init__(self, attribute: str, known: object, given: object) -> None:
+        super().__init__(
+            "",
+            f"invalid schema update for attribute '{attribute}': "
+            f"cannot change attribute type from {known} to {given}",
+        )
+        self.field, self.attribute = f"schema.{attribute}", attribute
+
+
+class MetricConflict(InvalidRequest):
+    """A distance metric that is not the namespace's."""
+
+    def __init__(self, known: str, given: str) -> None:
+        super().__init__("", f"distance metric mismatch, expected {known}, got {given}")
+        self.field, self.known, self.given = "distance_metric", known, given
 
 
 class Unauthorized(ElacsymError):

@@ -187,6 +187,10 @@ class Schema:
         """The dense vector attributes, in the order they were declared."""
         return {name: a for name, a in self.attributes.items() if a.type.is_vector}
 
+    def stored(self, name: str) -> str:
+        """The name of an attribute's columns in files and in the memory of the tail."""
+        return self.attributes[name].stored_as or name
+
     def to_json(self) -> dict[str, Any]:
         """A JSON form that `from_json` reads back."""
         return {

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -190,9 +189,7 @@ class NamespaceView:
             assert manifest is not None, "the log was opened"
             parts = [PartView(s.part, _known(s.alive)) for s in self.segments] + self.memtable.views()
             self._snapshot = SearchSnapshot(
-                Schema(
-                    self.schema.id_type, self.schema.metric, MappingProxyType(dict(self.schema.attributes))
-                ),
+                self.schema,
                 parts,
                 manifest.inc,
                 manifest.generation,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
@@ -159,8 +159,9 @@ def _analyzer(settings: FullText) -> Analyzer:
     return Analyzer(settings)
 
 
-def check_full_text(settings: FullText, field: str) -> None:
-    """Refuse settings that no analyzer has. `field` is the JSON path of the settings.
+def check_full_text(settings: FullText, field: str, named: Container[str] = ()) -> None:
+    """Refuse settings that no analyzer has. `field` is the JSON path of the settings; named: those that the
+    request gave, where even a default may contradict another one.
 
     Raises InvalidShape for an unknown tokenizer or language, InvalidRequest for values or combinations that
     are not allowed.
@@ -176,10 +177,7 @@ def check_full_text(settings: FullText, field: str) -> None:
             f"{field}.language", f"unknown language {settings.language!r}, expecting one of {names}"
         )
     if settings.tokenizer == PRE_TOKENIZED:
-        defaults = FullText()
-        for name in ("language", "stemming", "remove_stopwords", "ascii_folding"):
-            if getattr(settings, name) != getattr(defaults, name):
-                raise InvalidRequest(f"{field}.{name}", f"not allowed with the tokenizer {PRE_TOKENIZED}")
+        _check_pre_tokenized(settings, field, named)
     if settings.stemming and settings.case_sensitive:
         raise InvalidRequest(f"{field}.stemming", "not allowed together with case_sensitive")
     if settings.remove_stopwords and settings.language in _NO_STOPWORDS:
@@ -192,6 +190,18 @@ def check_full_text(settings: FullText, field: str) -> None:
         value = getattr(settings, name)
         if not low <= value <= high:
             raise InvalidRequest(f"{field}.{name}", f"{value} is out of range")
+
+
+def _check_pre_tokenized(settings: FullText, field: str, named: Container[str]) -> None:
+    """Tokens are compared as they come: refuse what would change them."""
+    defaults = FullText()
+    for name in ("language", "stemming", "remove_stopwords", "ascii_folding"):
+        if getattr(settings, name) != getattr(defaults, name) or (name == "language" and name in named):
+            raise InvalidRequest(f"{field}.{name}", f"not allowed with the tokenizer {PRE_TOKENIZED}")
+    if "case_sensitive" in named and not settings.case_sensitive:
+        raise InvalidRequest(
+            f"{field}.case_sensitive", f"false is not allowed with the tokenizer {PRE_TOKENIZED}"
+        )
 
 
 class _Terms(dict[str, str]):
