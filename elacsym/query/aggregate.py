@@ -4,7 +4,7 @@ over parts.
 Sums are kept as integers of unlimited size: integers as they are, floats in units of 2^-1126 (every float is
 a whole number of them). Adding up is then exact in any order, and a float sum is the exact sum, rounded once.
 
-Groups come in ascending order of their keys, null first, and at most `GROUPS_MAX` of them: the first in that
+Groups come in ascending order of their keys, null first, and at most `groups_max` of them: the first in that
 order.
 """
 
@@ -19,18 +19,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elacsym.errors import InvalidRequest
 from elacsym.format.reading import Steps, together
 from elacsym.index.arrays import ordered_codes
 from elacsym.index.attribute import SortedValues
-from elacsym.query.ast import Aggregate
-from elacsym.query.columns import Bools, Ints, matched, values_in
+from elacsym.query.ast import ORDER_KEYS_MAX, Aggregate, Figure, Group, GroupKey
+from elacsym.query.columns import Bools, Ints, attribute_of, matched, values_in
 from elacsym.query.searchable import Part
-from elacsym.types import Scalar, Schema
-
-GROUPS_MAX = 10_000
+from elacsym.types import ID, Attribute, Scalar, Schema
 
 # the share of a part's rows from which counting them along an index is faster than grouping their values
 _INDEX_SHARE_MIN = 1 / 16
+_NUMBERS = (Scalar.INT, Scalar.UINT, Scalar.FLOAT)
 _MANTISSA_BITS = 53
 _FLOAT_UNIT_BITS = 1126  # the smallest float, 2^-1074, has a mantissa of 53 bits with exponent -1073
 _LOW = np.int64(0xFFFFFFFF)
@@ -39,28 +39,87 @@ Keys = tuple[Any, ...]
 Groups = dict[Keys, list[int]]
 
 
+def check_aggregate(wanted: Aggregate, schema: Schema) -> None:
+    """Raises InvalidRequest where an aggregation does not fit the schema."""
+    if not wanted.figures:
+        raise InvalidRequest("aggregate_by", "nothing is counted or summed")
+    for figure in wanted.figures:
+        if figure.kind == "sum":
+            kind = _known(figure.attribute or "", schema, figure.path).type
+            if figure.attribute == ID or kind.is_array or kind.scalar not in _NUMBERS:
+                raise InvalidRequest(
+                    figure.path, f"'{figure.attribute}' is of type {kind}; only numbers can be summed"
+                )
+    _check_labels(wanted)
+    if len(wanted.group_by) > ORDER_KEYS_MAX:
+        raise InvalidRequest(
+            "group_by", f"has {len(wanted.group_by)} attributes, at most {ORDER_KEYS_MAX} are allowed"
+        )
+    if sum(key.is_each_element for key in wanted.group_by) > 1:
+        raise InvalidRequest("group_by", "only one attribute can be taken element by element")
+    for key in wanted.group_by:
+        _check_key(key, schema)
+
+
+def _check_labels(wanted: Aggregate) -> None:
+    seen: set[str] = set()
+    labels = [(f.label, f.path) for f in wanted.figures] + [(k.label, k.path) for k in wanted.group_by]
+    for label, path in labels:
+        if label in seen:
+            raise InvalidRequest(path, f"'{label}' is named twice")
+        seen.add(label)
+
+
+def _check_key(key: GroupKey, schema: Schema) -> None:
+    attribute = _known(key.attribute, schema, key.path)
+    kind = attribute.type
+    if key.attribute == ID or not kind.is_plain or kind.scalar in (Scalar.BYTES, Scalar.UNKNOWN):
+        raise InvalidRequest(key.path, f"cannot group by '{key.attribute}' of type {kind}")
+    if kind.is_array != key.is_each_element:
+        expected = "elements need an array" if key.is_each_element else "only by scalar attributes"
+        raise InvalidRequest(key.path, f"cannot group by '{key.attribute}' of type {kind}; {expected}")
+    if not attribute.filterable:
+        raise InvalidRequest(key.path, f"attribute '{key.attribute}' isn't filterable")
+
+
+def _known(name: str, schema: Schema, path: str) -> Attribute:
+    attribute = attribute_of(schema, name)
+    if attribute is None:
+        raise InvalidRequest(path, f"attribute '{name}' not found in schema")
+    return attribute
+
+
 def aggregate(
     parts: Sequence[tuple[int, Part, Bools]], wanted: Aggregate, schema: Schema
-) -> Steps[tuple[dict[str, Any] | None, tuple[dict[str, Any], ...] | None]]:
+) -> Steps[tuple[dict[str, Any] | None, tuple[Group, ...] | None]]:
     """The figures over the rows that each part's mask, (rows,) bool, selects.
 
-    Returns `(aggregations, groups)`, one of them None. Without group_by: `{"count": 3, "sum": {"year":
-    6060}}`; with it a tuple of `{"key": {"category": "db"}, "count": 2, "sum": {…}}`, where a null key is
-    None. "count" and "sum" are there as asked. The sum of nothing is 0. Integer sums are unlimited; a float
-    sum beyond all floats is infinite. One round; a count alone reads nothing.
+    Returns `(aggregations, groups)`, one of them None: figures by label, or with group_by the groups. The sum
+    of nothing is 0. Integer sums are unlimited; a float sum beyond all floats is infinite. One round; a count
+    alone reads nothing.
     """
     totals: Groups = {}
-    floats = {i for i, name in enumerate(wanted.sums) if schema.attributes[name].type.scalar is Scalar.FLOAT}
     for groups in (yield from together([_groups_of_part(part, mask, wanted) for _, part, mask in parts])):
         for key, figures in groups.items():
             _add(totals, key, figures)
     if not wanted.group_by:
-        return _figures(wanted, totals.get((), [0] * (1 + len(wanted.sums))), floats), None
+        return _figures(wanted, totals.get((), [0] * (1 + len(_sums(wanted)))), schema), None
     ordered = sorted(totals, key=lambda key: tuple((value is not None, value) for value in key))
+    labels = [key.label for key in wanted.group_by]
     return None, tuple(
-        {"key": dict(zip(wanted.group_by, key, strict=True)), **_figures(wanted, totals[key], floats)}
-        for key in ordered[:GROUPS_MAX]
+        Group(dict(zip(labels, key, strict=True)), _figures(wanted, totals[key], schema))
+        for key in ordered[: wanted.groups_max]
     )
+
+
+def looked_at(wanted: Aggregate) -> set[str]:
+    """The attributes that are grouped by or summed."""
+    return {*_sums(wanted), *(key.attribute for key in wanted.group_by)}
+
+
+def _sums(wanted: Aggregate) -> list[str]:
+    """The attributes that are summed, each once."""
+    return list(dict.fromkeys(f.attribute for f in wanted.figures if f.attribute is not None))
 
 
 def _add(totals: Groups, key: Keys, figures: list[int]) -> None:
@@ -68,14 +127,18 @@ def _add(totals: Groups, key: Keys, figures: list[int]) -> None:
     totals[key] = figures if known is None else [a + b for a, b in zip(known, figures, strict=True)]
 
 
-def _figures(wanted: Aggregate, figures: list[int], floats: set[int]) -> dict[str, Any]:
-    result: dict[str, Any] = {"count": figures[0]} if wanted.count else {}
-    if wanted.sums:
-        result["sum"] = {
-            name: _rounded(total) if i in floats else total
-            for i, (name, total) in enumerate(zip(wanted.sums, figures[1:], strict=True))
-        }
-    return result
+def _figures(wanted: Aggregate, figures: list[int], schema: Schema) -> dict[str, Any]:
+    """By label; figures: the count, then the sum of each summed attribute."""
+    totals = dict(zip(_sums(wanted), figures[1:], strict=True))
+
+    def value(figure: Figure) -> int | float:
+        if figure.attribute is None:
+            return figures[0]
+        is_float = schema.attributes[figure.attribute].type.scalar is Scalar.FLOAT
+        total = totals[figure.attribute]
+        return _rounded(total) if is_float else total
+
+    return {figure.label: value(figure) for figure in wanted.figures}
 
 
 def _rounded(units: int) -> float:
@@ -88,23 +151,46 @@ def _rounded(units: int) -> float:
 
 def _groups_of_part(part: Part, mask: Bools, wanted: Aggregate) -> Steps[Groups]:
     """By key of each group its count, then its sums."""
-    if not (wanted.sums or wanted.group_by):
+    keys_by, sums_of = wanted.group_by, _sums(wanted)
+    if not (sums_of or keys_by):
         return {(): [int(np.count_nonzero(mask))]}
-    if not wanted.sums and len(wanted.group_by) == 1:
-        index = (yield from values_in(part, wanted.group_by[0])).index
+    if not sums_of and len(keys_by) == 1 and not keys_by[0].is_each_element:
+        index = (yield from values_in(part, keys_by[0].attribute)).index
         # below that the column of the matching rows is less work than the whole index
         if index is not None and len(index) and np.count_nonzero(mask) > len(mask) * _INDEX_SHARE_MIN:
-            return (yield from _counts_by_index(index, mask))
-    names = (*wanted.group_by, *wanted.sums)
+            return (yield from _counts_by_index(index, mask, wanted.groups_max))
+    names = (*(key.attribute for key in keys_by), *sums_of)
     columns = yield from together([matched(part, name, mask) for name in names])
-    grouped, summed = columns[: len(wanted.group_by)], columns[len(wanted.group_by) :]
-    group_of_row, keys = _groups_of(grouped, int(np.count_nonzero(mask)))
+    columns, rows = _spread(columns, [key.is_each_element for key in keys_by], int(np.count_nonzero(mask)))
+    grouped, summed = columns[: len(keys_by)], columns[len(keys_by) :]
+    group_of_row, keys = _groups_of(grouped, rows, wanted.groups_max)
     sums = [_exact_sums(column, group_of_row, len(keys)) for column in summed]
     counts = np.bincount(group_of_row, minlength=len(keys)).tolist()
     return {key: [counts[group], *(column[group] for column in sums)] for group, key in enumerate(keys)}
 
 
-def _counts_by_index(index: SortedValues, mask: Bools) -> Steps[Groups]:
+def _spread(columns: list[Any], is_spread: Sequence[bool], rows: int) -> tuple[list[Any], int]:
+    """The columns, rows long, with one row for each distinct element of the column that is to be spread, and
+    how many there are then; a null array stays as one null."""
+    if True not in is_spread:
+        return columns, rows
+    arrays = columns[is_spread.index(True)]
+    lengths = pc.list_value_length(arrays)
+    elements = arrays.flatten()
+    row_of = np.repeat(np.arange(rows), lengths.fill_null(0).to_numpy(zero_copy_only=False))
+    codes, distinct = ordered_codes(elements)
+    pairs = np.unique(row_of * (len(distinct) + 1) + codes)
+    nulls = np.flatnonzero(pc.is_null(lengths).to_numpy(zero_copy_only=False))
+    taken = pa.array(np.concatenate([pairs // (len(distinct) + 1), nulls]))
+    chosen = np.concatenate([pairs % (len(distinct) + 1), np.full(len(nulls), -1)])
+    spread = distinct.take(pa.array(chosen, mask=chosen < 0))
+    return [
+        spread if position == is_spread.index(True) else column.take(taken)
+        for position, column in enumerate(columns)
+    ], len(taken)
+
+
+def _counts_by_index(index: SortedValues, mask: Bools, groups_max: int) -> Steps[Groups]:
     """The groups of one scalar attribute, null first, then by value."""
     everything: list[Steps[Any]] = [
         index.rows(np.array([[0, index.listed]])),
@@ -117,15 +203,15 @@ def _counts_by_index(index: SortedValues, mask: Bools) -> Steps[Groups]:
     nulls = int(np.count_nonzero(mask) - counts.sum())
     if nulls:
         groups[(None,)] = [nulls]
-    present = np.flatnonzero(counts)[: GROUPS_MAX - len(groups)]
+    present = np.flatnonzero(counts)[: max(0, groups_max - len(groups))]
     keys = distinct.take(pa.array(present)).to_pylist()
     return groups | {(key,): [n] for key, n in zip(keys, counts[present].tolist(), strict=True)}
 
 
-def _groups_of(columns: Sequence[Any], rows: int) -> tuple[Ints, list[Keys]]:
+def _groups_of(columns: Sequence[Any], rows: int, groups_max: int) -> tuple[Ints, list[Keys]]:
     """The group of each row, (n,) int64, and the keys of the groups, in order.
 
-    columns: the matching rows' values of each attribute of group_by. Rows outside a part's first `GROUPS_MAX`
+    columns: the matching rows' values of each attribute of group_by. Rows outside a part's first `groups_max`
     groups fall into none (a number past the keys): a group that is among the first of all parts is among the
     first of each part that has it.
     """
@@ -137,7 +223,7 @@ def _groups_of(columns: Sequence[Any], rows: int) -> tuple[Ints, list[Keys]]:
         # codes begin at -1; numbering the groups densely after each key keeps the product small
         _, group = np.unique(group * (len(distinct) + 1) + codes + 1, return_inverse=True)
     _, samples = np.unique(group, return_index=True)
-    samples = samples[:GROUPS_MAX]
+    samples = samples[:groups_max]
     keys = []
     for codes, distinct in coded:
         indices = pa.array(codes[samples], mask=codes[samples] < 0)

@@ -18,6 +18,7 @@ from elacsym.types import STRONG, Consistency, DocumentId, Metric, Schema
 TOP_K_MAX = 10_000
 FILTER_DEPTH_MAX = 32
 ORDER_KEYS_MAX = 8
+GROUPS_MAX = 10_000
 TEXT_QUERY_CHARS_MAX = 8_192
 
 
@@ -297,6 +298,7 @@ class Figure:
     label: str
     kind: Literal["count", "sum"]
     attribute: str | None = None
+    path: str = "aggregate_by"
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,9 +309,7 @@ class GroupKey:
     label: str
     attribute: str
     is_each_element: bool = False
-
-
-GROUPS_MAX = 10_000
+    path: str = "group_by"
 
 
 @dataclass(frozen=True, slots=True)

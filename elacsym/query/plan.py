@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from elacsym.format.reading import Steps, together
+from elacsym.query.aggregate import looked_at
 from elacsym.query.ast import Leg, Query, TextLeg, VectorLeg
 from elacsym.query.columns import stored
 from elacsym.query.filters import columns_of, operands_of
@@ -94,7 +95,7 @@ def needs_of(query: Query, schema: Schema) -> Needs:
     """What a query opens in every part with live rows. Names that the schema lacks are left out."""
     columns = {key.attribute for key in query.order_by} | columns_of(query.filter)
     if query.aggregate is not None:
-        columns |= {*query.aggregate.sums, *query.aggregate.group_by}
+        columns |= looked_at(query.aggregate)
     vectors = {leg.attribute for leg in query.legs if isinstance(leg, VectorLeg)}
     if query.legs or query.order_by:
         wanted = shown(schema, query.include_attributes, include_vector=query.include_vector)
@@ -136,7 +137,7 @@ def cost_us(query: Query, snapshot: SearchSnapshot) -> float:
     if query.order_by:
         cost += rows * _US_PER_SORTED_ROW * len(query.order_by)
     if query.aggregate is not None:
-        cost += rows * _US_PER_SORTED_ROW * (len(query.aggregate.sums) + len(query.aggregate.group_by))
+        cost += rows * _US_PER_SORTED_ROW * len(looked_at(query.aggregate))
     names = snapshot.schema.attributes if query.include_attributes is None else query.include_attributes
     return cost + query.top_k * len(names) * _US_PER_VALUE
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from elacsym.errors import InvalidRequest
+from elacsym.query.aggregate import check_aggregate
 from elacsym.query.ast import (
     FILTER_DEPTH_MAX,
     ORDER_KEYS_MAX,
     TEXT_QUERY_CHARS_MAX,
     TOP_K_MAX,
-    Aggregate,
     And,
     Compare,
     Filter,
@@ -63,7 +63,7 @@ def check(query: Query, schema: Schema) -> Query:
             raise InvalidRequest("after", "needs order_by: it continues an attribute order")
         check_place(decode_cursor(query.after, query.order_by), query.order_by, schema)
     if query.aggregate is not None:
-        _check_aggregate(query.aggregate, schema)
+        check_aggregate(query.aggregate, schema)
     check_names(query.include_attributes, schema)
     return replace(query, filter=None if query.filter is None else check_filter(query.filter, schema))
 
@@ -283,27 +283,3 @@ def _check_order(order_by: Sequence[OrderKey], schema: Schema) -> None:
             raise InvalidRequest(
                 f"order_by[{index}]", f"'{key.attribute}' is of type {kind}, which has no order"
             )
-
-
-def _check_aggregate(wanted: Aggregate, schema: Schema) -> None:
-    if not (wanted.count or wanted.sums):
-        raise InvalidRequest("aggregate", "needs count or sum")
-    for index, name in enumerate(wanted.sums):
-        path = f"aggregate.sum[{index}]"
-        kind = _known(name, schema, path).type
-        if name == ID or kind.is_array or kind.scalar not in _NUMBERS:
-            raise InvalidRequest(path, f"'{name}' is of type {kind}; only numbers can be summed")
-        if name in wanted.sums[:index]:
-            raise InvalidRequest(path, f"'{name}' is named twice")
-    if len(wanted.group_by) > ORDER_KEYS_MAX:
-        raise InvalidRequest(
-            "aggregate.group_by",
-            f"has {len(wanted.group_by)} attributes, at most {ORDER_KEYS_MAX} are allowed",
-        )
-    for index, name in enumerate(wanted.group_by):
-        path = f"aggregate.group_by[{index}]"
-        kind = _known(name, schema, path).type
-        if name == ID or kind.is_array or kind.is_vector:
-            raise InvalidRequest(path, f"cannot group by '{name}' of type {kind}; only by scalar attributes")
-        if name in wanted.group_by[:index]:
-            raise InvalidRequest(path, f"'{name}' is named twice")

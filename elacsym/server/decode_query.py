@@ -14,8 +14,10 @@ from elacsym.query.ast import (
     Aggregate,
     And,
     Compare,
+    Figure,
     Filter,
     Fusion,
+    GroupKey,
     Not,
     Op,
     Or,
@@ -189,7 +191,13 @@ def _aggregate(value: Any) -> Aggregate | None:
     sums, groups = fields.strings("sum"), fields.strings("group_by")
     count = fields.optional("count", bool, not sums)
     fields.end()
-    return Aggregate(count, sums, groups)
+    figures = [Figure("count", "count", path="aggregate")] if count else []
+    if not (count or sums):
+        raise InvalidRequest("aggregate", "needs count or sum")
+    # labels are unique whatever the attributes are called; answers do not show them
+    figures += [Figure(f"sum:{name}", "sum", name, f"aggregate.sum[{i}]") for i, name in enumerate(sums)]
+    keys = [GroupKey(f"by:{name}", name, path=f"aggregate.group_by[{i}]") for i, name in enumerate(groups)]
+    return Aggregate(tuple(figures), tuple(keys))
 
 
 def decode_consistency(value: Any) -> Consistency:

@@ -11,7 +11,7 @@ import numpy as np
 from elacsym.engine.request import WriteRequest
 from elacsym.errors import DocumentNotFound, InvalidRequest
 from elacsym.format.keys import is_valid_name
-from elacsym.query.ast import Hit, Query, QueryResult
+from elacsym.query.ast import Aggregate, Group, Hit, Query, QueryResult
 from elacsym.server import codec, decode, decode_query, large_body, schema_json
 from elacsym.server.exchange import Answer, DecodeLarge, Exchange, json_answer
 from elacsym.shapes import Fields
@@ -195,15 +195,31 @@ def _is_small(hits: Sequence[Hit]) -> bool:
 
 def _query_body(result: QueryResult, wanted: Query, took_ms: float) -> bytes:
     body: dict[str, Any] = {"results": [row_of(hit) for hit in result.hits], "took_ms": took_ms}
-    if result.aggregations is not None:
-        body["aggregations"] = result.aggregations
-    if result.groups is not None:
-        body["groups"] = result.groups
+    if wanted.aggregate is not None:
+        if result.aggregations is not None:
+            body["aggregations"] = _figures(wanted.aggregate, result.aggregations)
+        if result.groups is not None:
+            body["groups"] = [_group(wanted.aggregate, group) for group in result.groups]
     if result.plan is not None:
         body["plan"] = result.plan
     if wanted.consistency.level == "eventual":
         body["staleness_ms"] = result.staleness_ms
     return codec.dumps(body)
+
+
+def _group(wanted: Aggregate, group: Group) -> dict[str, Any]:
+    key = {key.attribute: group.key[key.label] for key in wanted.group_by}
+    return {"key": key, **_figures(wanted, group.figures)}
+
+
+def _figures(wanted: Aggregate, figures: dict[str, Any]) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for figure in wanted.figures:
+        if figure.attribute is None:
+            shown["count"] = figures[figure.label]
+        else:
+            shown.setdefault("sum", {})[figure.attribute] = figures[figure.label]
+    return shown
 
 
 def row_of(hit: Hit) -> dict[str, Any]:

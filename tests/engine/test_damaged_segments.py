@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.database import WORDS, document, open_database, schema, upsert
+from support.queries import aggregate_of
 
 from elacsym.engine.fold import fold
 from elacsym.engine.request import WriteRequest
 from elacsym.errors import CorruptObject
-from elacsym.query.ast import Aggregate, Compare, Op, OrderKey, Query, TextLeg, VectorLeg
+from elacsym.query.ast import Compare, Op, OrderKey, Query, TextLeg, VectorLeg
 from elacsym.store.base import StoredObject
 from elacsym.store.memory import MemoryStore
 
@@ -34,7 +35,7 @@ def _queries() -> list[Query]:
         Query((words[1],), filter=Compare("text", Op.GT, "m"), include_attributes=()),
         Query(order_by=(OrderKey("year"), OrderKey("id", descending=True)), top_k=30),
         Query(order_by=(OrderKey("text"),), top_k=30),
-        Query(aggregate=Aggregate(sums=("year",), group_by=("year",)), filter=tagged),
+        Query(aggregate=aggregate_of(sums=("year",), group_by=("year",)), filter=tagged),
     ]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.database import WORDS, document, open_database, schema, upsert
+from support.queries import aggregate_of
 
 from elacsym.engine.fold import fold
 from elacsym.engine.request import WriteRequest
-from elacsym.query.ast import Aggregate, And, Compare, Fusion, Op, OrderKey, Query, TextLeg, VectorLeg
+from elacsym.query.ast import And, Compare, Fusion, Op, OrderKey, Query, TextLeg, VectorLeg
 from elacsym.types import Metric
 from elacsym.upkeep.compact import compact
 
@@ -28,8 +29,8 @@ def _queries(rng: np.random.Generator) -> list[Query]:
         Query((vector,), filter=recent, top_k=50),
         Query((text,), filter=recent, top_k=50),
         Query(order_by=(OrderKey("year", descending=True),), top_k=50),
-        Query(aggregate=Aggregate(sums=("year",))),
-        Query(aggregate=Aggregate(group_by=("year",)), filter=recent),
+        Query(aggregate=aggregate_of(sums=("year",))),
+        Query(aggregate=aggregate_of(group_by=("year",)), filter=recent),
     ]
 
 

@@ -10,11 +10,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.database import document, open_database, schema, upsert
+from support.queries import aggregate_of
 
 from elacsym.compute import InlineCompute
 from elacsym.engine.fold import fold
 from elacsym.engine.request import WriteRequest
-from elacsym.query.ast import Aggregate, Compare, Op, OrderKey, Query
+from elacsym.query.ast import Compare, Op, OrderKey, Query
 from elacsym.store.memory import MemoryStore
 from elacsym.upkeep.collect import Collector
 from elacsym.upkeep.compact import compact
@@ -72,7 +73,7 @@ async def _check(actions, folder):
             assert hit.attributes["year"] == expected["year"]
             assert hit.attributes["tags"] == expected["tags"]
             assert np.array_equal(hit.attributes["vector"], expected["vector"])
-        counted = await database.query("docs", Query(aggregate=Aggregate()))
+        counted = await database.query("docs", Query(aggregate=aggregate_of()))
         assert counted.aggregations == {"count": len(model)}
     report = await scrub(store, "docs", compute=InlineCompute(), rng=database.services.rng)
     assert report.problems == []

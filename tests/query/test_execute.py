@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from index.sources import driven
 from parts import DIMENSIONS, SCHEMA, ColdPart, documents_of, schema_of, snapshot_of, views
+from support.queries import aggregate_of
 
 from elacsym.compute import InlineCompute, ThreadCompute
 from elacsym.errors import InvalidRequest
 from elacsym.query.ast import (
-    Aggregate,
     Compare,
     Fusion,
     Not,
@@ -247,7 +247,7 @@ async def test_a_part_without_live_rows_is_never_touched():
     query = Query(
         legs=(VectorLeg("vector", np.ones(3, np.float32)), TextLeg((("title", 1.0),), "apple")),
         filter=Compare("id", Op.LT, 100),
-        aggregate=Aggregate(),
+        aggregate=aggregate_of(),
     )
     result = await execute(snapshot, query, INLINE)
     assert {h.id for h in result.hits} == {1, 2}
@@ -262,7 +262,7 @@ async def test_a_filter_is_evaluated_once_for_a_snapshot_and_remembered_filters_
     snapshot = snapshot_of(SCHEMA, DOCUMENTS)
 
     async def count(year):
-        query = Query(aggregate=Aggregate(), filter=Compare("year", Op.EQ, year), explain=True)
+        query = Query(aggregate=aggregate_of(), filter=Compare("year", Op.EQ, year), explain=True)
         result = await execute(snapshot, query, INLINE)
         return result.aggregations["count"], result.plan["filter"]["remembered"]
 
@@ -285,7 +285,7 @@ async def test_a_filter_is_evaluated_once_for_a_snapshot_and_remembered_filters_
 async def test_a_large_filter_is_not_remembered(condition):
     # a snapshot kept 64 of them, each up to the size of a request
     snapshot = snapshot_of(SCHEMA, DOCUMENTS)
-    query = Query(aggregate=Aggregate(), filter=condition, explain=True)
+    query = Query(aggregate=aggregate_of(), filter=condition, explain=True)
     for _ in range(2):
         assert not (await execute(snapshot, query, INLINE)).plan["filter"]["remembered"]
     assert "filter" not in snapshot.memo

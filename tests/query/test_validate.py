@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from parts import DIMENSIONS, SCHEMA, schema_of
+from support.queries import aggregate_of
 
 from elacsym.errors import InvalidRequest
 from elacsym.query.ast import (
-    Aggregate,
     And,
     Compare,
     Fusion,
@@ -75,20 +75,23 @@ def refused(query: Query, schema=SCHEMA) -> InvalidRequest:
         ("order_by", Query(order_by=(OrderKey("year"),) * 9)),
         ("after", Query(legs=(GOOD_VECTOR,), after="x")),
         ("after", Query(after="x", **ORDERED)),
-        ("aggregate", Query(aggregate=Aggregate(count=False, group_by=("year",)))),
-        ("aggregate.sum[0]", Query(aggregate=Aggregate(sums=("category",)))),
-        ("aggregate.sum[0]", Query(aggregate=Aggregate(sums=("is_open",)))),
-        ("aggregate.sum[0]", Query(aggregate=Aggregate(sums=("marks",)))),
-        ("aggregate.sum[0]", Query(aggregate=Aggregate(sums=("vector",)))),
-        ("aggregate.sum[0]", Query(aggregate=Aggregate(sums=("id",)))),
-        ("aggregate.sum[1]", Query(aggregate=Aggregate(sums=("year", "year")))),
-        ("aggregate.sum[0]", Query(aggregate=Aggregate(sums=("nothing",)))),
-        ("aggregate.group_by[0]", Query(aggregate=Aggregate(group_by=("tags",)))),
-        ("aggregate.group_by[0]", Query(aggregate=Aggregate(group_by=("vector",)))),
-        ("aggregate.group_by[0]", Query(aggregate=Aggregate(group_by=("id",)))),
-        ("aggregate.group_by[0]", Query(aggregate=Aggregate(group_by=("nothing",)))),
-        ("aggregate.group_by[1]", Query(aggregate=Aggregate(group_by=("year", "year")))),
-        ("aggregate.group_by", Query(aggregate=Aggregate(group_by=("year",) * 9))),
+        ("aggregate_by", Query(aggregate=aggregate_of(count=False, group_by=("year",)))),
+        ("group_by", Query(aggregate=aggregate_of(group_by=("year",), each="year"))),
+        ("group_by", Query(aggregate=aggregate_of(group_by=("secret",)))),
+        ("group_by", Query(aggregate=aggregate_of(group_by=("count",)))),
+        ("aggregate_by", Query(aggregate=aggregate_of(sums=("category",)))),
+        ("aggregate_by", Query(aggregate=aggregate_of(sums=("is_open",)))),
+        ("aggregate_by", Query(aggregate=aggregate_of(sums=("marks",)))),
+        ("aggregate_by", Query(aggregate=aggregate_of(sums=("vector",)))),
+        ("aggregate_by", Query(aggregate=aggregate_of(sums=("id",)))),
+        ("aggregate_by", Query(aggregate=aggregate_of(sums=("year", "year")))),
+        ("aggregate_by", Query(aggregate=aggregate_of(sums=("nothing",)))),
+        ("group_by", Query(aggregate=aggregate_of(group_by=("tags",)))),
+        ("group_by", Query(aggregate=aggregate_of(group_by=("vector",)))),
+        ("group_by", Query(aggregate=aggregate_of(group_by=("id",)))),
+        ("group_by", Query(aggregate=aggregate_of(group_by=("nothing",)))),
+        ("group_by", Query(aggregate=aggregate_of(group_by=("year", "year")))),
+        ("group_by", Query(aggregate=aggregate_of(group_by=("year",) * 9))),
         ("fusion.method", Query(fusion=Fusion("best"), **ORDERED)),
         ("fusion.k", Query(fusion=Fusion(k=0.0), **ORDERED)),
         ("fusion.k", Query(fusion=Fusion(k=NAN), **ORDERED)),
@@ -205,7 +208,7 @@ def test_a_good_query_passes_and_checking_it_again_changes_nothing():
     query = Query(
         legs=(GOOD_VECTOR, text("title", ("body", 0.0))),
         filter=Compare("tags", Op.CONTAINS_ANY, ["x"], "filter.conditions[3]"),
-        aggregate=Aggregate(sums=("price",), group_by=("category",)),
+        aggregate=aggregate_of(sums=("price",), group_by=("category",)),
         metric=Metric.L2,
         top_k=10_000,
         include_attributes=("id", "title"),

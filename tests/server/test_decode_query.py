@@ -11,7 +11,9 @@ from elacsym.query.ast import (
     Aggregate,
     And,
     Compare,
+    Figure,
     Fusion,
+    GroupKey,
     Not,
     Op,
     Or,
@@ -116,7 +118,16 @@ def test_orders_aggregations_and_cursors_decode():
         }
     )
     assert found.order_by == (OrderKey("year", True), OrderKey("title"))
-    assert (found.after, found.aggregate) == ("cursor", Aggregate(True, ("year",), ("category",)))
+    assert (found.after, found.aggregate) == (
+        "cursor",
+        Aggregate(
+            (
+                Figure("count", "count", path="aggregate"),
+                Figure("sum:year", "sum", "year", "aggregate.sum[0]"),
+            ),
+            (GroupKey("by:category", "category", path="aggregate.group_by[0]"),),
+        ),
+    )
 
 
 @pytest.mark.parametrize(
