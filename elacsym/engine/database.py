@@ -94,6 +94,20 @@ class Database:
             lambda schema: needs_of(query, schema),
         )
 
+    async def queries(
+        self, name: str, queries: Sequence[Query], *, consistency: Consistency = STRONG
+    ) -> list[QueryResult]:
+        """Answer several queries from one snapshot, in their order; one that is refused fails all.
+
+        `consistency` counts, not theirs. Raises as `query`.
+        """
+        since_s = self.services.clock.monotonic_s()
+        return await self._with(
+            name,
+            lambda namespace: namespace.queries(queries, consistency, since_s=since_s),
+            lambda schema: _all_needs(schema, queries),
+        )
+
     async def documents(
         self,
         name: str,
@@ -226,6 +240,15 @@ def _opened(task: asyncio.Task[Namespace] | None) -> Namespace | None:
     if task is None or not task.done() or task.cancelled() or task.exception() is not None:
         return None
     return task.result()
+
+
+def _all_needs(schema: Schema, queries: Sequence[Query]) -> Needs:
+    needs = [needs_of(query, schema) for query in queries]
+    return Needs(
+        frozenset().union(*(n.columns for n in needs)),
+        frozenset().union(*(n.vectors for n in needs)),
+        frozenset().union(*(n.texts for n in needs)),
+    )
 
 
 def _shown_needs(schema: Schema, *, include_vector: bool) -> Needs:

@@ -30,6 +30,7 @@ from elacsym.query.execute import execute, matching_ids
 from elacsym.query.hits import documents
 from elacsym.query.plan import Needs
 from elacsym.query.searchable import SearchSnapshot
+from elacsym.query.validate import check
 from elacsym.store.base import ObjectStore
 from elacsym.store.cache import ObjectCache, ObjectMissing
 from elacsym.store.drive import drive
@@ -169,16 +170,30 @@ class Namespace:
     async def query(self, query: Query, *, since_s: float | None = None) -> QueryResult:
         """Answer one query from one snapshot. since_s: see `snapshot`."""
 
-        async def answer(snapshot: SearchSnapshot) -> QueryResult:
-            tuning, inc = self.services.tuning, snapshot.inc
-            result = await execute(
-                snapshot, query, self.services.compute, lambda attribute: tuning.effort(inc, attribute)
-            )
-            # nothing is kept of what was refused: its names and vectors have any size
-            tuning.observe(self.name, inc, query)
-            return result
+        return await self._read(query.consistency, since_s, lambda snapshot: self._answer(snapshot, query))
 
-        return await self._read(query.consistency, since_s, answer)
+    async def queries(
+        self, queries: Sequence[Query], consistency: Consistency, *, since_s: float | None = None
+    ) -> list[QueryResult]:
+        """Answer several queries from one snapshot; `consistency` counts, not theirs. since_s: see
+        `snapshot`."""
+
+        async def answer(snapshot: SearchSnapshot) -> list[QueryResult]:
+            for query in queries:  # before any of them costs anything
+                check(query, snapshot.schema)
+            # at once, so that what they have to fetch is fetched beside each other
+            return await asyncio.gather(*(self._answer(snapshot, query) for query in queries))
+
+        return await self._read(consistency, since_s, answer)
+
+    async def _answer(self, snapshot: SearchSnapshot, query: Query) -> QueryResult:
+        tuning, inc = self.services.tuning, snapshot.inc
+        result = await execute(
+            snapshot, query, self.services.compute, lambda attribute: tuning.effort(inc, attribute)
+        )
+        # nothing is kept of what was refused: its names and vectors have any size
+        tuning.observe(self.name, inc, query)
+        return result
 
     async def documents(
         self,

@@ -428,6 +428,19 @@ class Hit(NamedTuple):
     shares: tuple[LegShare, ...] = ()
 
 
+@dataclass(frozen=True)
+class Rerank:
+    """How the rows of several queries become one ranking: a row's score is the sum over the queries that
+    found it of weight / (constant + rank), ranks from 1. weights: one for each query, none: 1 each. limit:
+    None: all rows.
+    """
+
+    constant: float = 60.0
+    weights: tuple[float, ...] = ()
+    limit: int | None = None
+    offset: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What an answer was made of. rows_live: documents of the namespace. rows_unindexed: those of the tail,

@@ -20,11 +20,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from elacsym.query.ast import Fusion, LegShare
+from elacsym.query.ast import Fusion, Hit, LegShare, Rerank
 from elacsym.types import DocumentId
 
 _F32_MAX = float(np.finfo(np.float32).max)
@@ -70,6 +72,24 @@ def fuse(legs: Sequence[RankedLeg], fusion: Fusion, top_k: int) -> list[Fused]:
     ]
     fused.sort(key=lambda f: (-f.score, f.id))
     return fused[:top_k]
+
+
+def reranked(answers: Sequence[Sequence[Hit]], rerank: Rerank) -> tuple[Hit, ...]:
+    """The rows of several answers as one, by reciprocal ranks.
+
+    A row's attributes are those of the first answer that has it, completed by later ones.
+    """
+    weights = rerank.weights or (1.0,) * len(answers)
+    legs = [
+        RankedLeg(str(number), [hit.id for hit in hits], np.zeros(len(hits), np.float32), weight)
+        for number, (hits, weight) in enumerate(zip(answers, weights, strict=True))
+    ]
+    attributes: dict[DocumentId, dict[str, Any]] = {}
+    for hit in chain.from_iterable(answers):
+        attributes[hit.id] = hit.attributes | attributes.get(hit.id, {})
+    wanted = len(attributes) if rerank.limit is None else rerank.offset + rerank.limit
+    fused = fuse(legs, Fusion("rrf", rerank.constant), wanted)
+    return tuple(Hit(row.id, row.score, attributes[row.id]) for row in fused[rerank.offset :])
 
 
 def _contributions(leg: RankedLeg, fusion: Fusion) -> npt.NDArray[np.float64]:

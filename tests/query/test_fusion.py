@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elacsym.query.ast import Fusion
-from elacsym.query.fusion import RankedLeg, fuse
+from elacsym.query.ast import Fusion, Hit, Rerank
+from elacsym.query.fusion import RankedLeg, fuse, reranked
 
 WEIGHTS = st.sampled_from([0.0, 0.2, 0.5, 1.0, 3.0])
 
@@ -101,3 +103,36 @@ def test_sums_of_shares_are_exact_whatever_the_order_of_the_legs():
     legs = [RankedLeg(str(w), [1], np.ones(1, np.float32), w) for w in weights]
     for order in (legs, legs[::-1]):
         assert fuse(order, Fusion("weighted"), 1)[0].score == 1.0 + 2.0**-23
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.lists(st.integers(0, 9), unique=True, max_size=6), min_size=1, max_size=4),
+    st.sampled_from([1.0, 60.0]),
+    st.booleans(),
+    st.integers(0, 4),
+    st.integers(0, 3),
+)
+def test_rows_of_several_answers_are_ranked_by_their_reciprocal_ranks(
+    answers, constant, is_weighted, limit, offset
+):
+    weights = tuple(1.0 + i / 2 for i in range(len(answers))) if is_weighted else ()
+    hits = [
+        [Hit(document, 0.5, {"first": number, f"of {number}": document}) for document in ids]
+        for number, ids in enumerate(answers)
+    ]
+    found = reranked(hits, Rerank(constant, weights, limit or None, offset if limit else 0))
+    scores = {}
+    for number, ids in enumerate(answers):
+        for rank, document in enumerate(ids, 1):
+            weight = weights[number] if weights else 1.0
+            scores.setdefault(document, []).append(weight / (constant + rank))
+    ordered = sorted(scores, key=lambda i: (-np.float32(math.fsum(scores[i])), i))
+    if limit:
+        ordered = ordered[offset : offset + limit]
+    assert [hit.id for hit in found] == ordered
+    for hit in found:
+        owners = [number for number, ids in enumerate(answers) if hit.id in ids]
+        expected = {f"of {number}": hit.id for number in owners} | {"first": owners[0]}
+        assert hit.attributes == expected
+        assert hit.score == np.float32(math.fsum(scores[hit.id]))
