@@ -18,10 +18,22 @@ from elacsym.format.reading import Steps, both, done, together
 from elacsym.index.ids import IdColumn
 from elacsym.index.vector import Effort
 from elacsym.query.aggregate import aggregate
-from elacsym.query.ast import Filter, LegShare, Query, QueryResult, TextLeg
+from elacsym.query.ast import (
+    Filter,
+    Leg,
+    LegShare,
+    MultiVectorLeg,
+    Query,
+    QueryResult,
+    ScoreLeg,
+    SparseLeg,
+    TextLeg,
+    VectorLeg,
+)
 from elacsym.query.columns import Bools, Ints
+from elacsym.query.diversity import diversified
 from elacsym.query.fusion import RankedLeg, fuse
-from elacsym.query.hits import Found, read, shown, values_of
+from elacsym.query.hits import Found, read, shown_by, values_of
 from elacsym.query.matching import Matches, estimated_rows, matching, narrowed, recalled
 from elacsym.query.order import after, decode_cursor, encode_cursor, first_rows
 from elacsym.query.plan import (
@@ -34,9 +46,11 @@ from elacsym.query.plan import (
     leg_name,
     needs_of,
     opening,
+    rows_wanted,
     shape_of,
 )
 from elacsym.query.ranking import Beside, Ranking
+from elacsym.query.score_leg import scored
 from elacsym.query.searchable import Part, SearchSnapshot
 from elacsym.query.text_leg import relevant
 from elacsym.query.validate import check, check_filter
@@ -103,17 +117,19 @@ def _answer(snapshot: SearchSnapshot, query: Query, effort_of: EffortOf, trace: 
     known = recalled(snapshot, query.filter)
     matches = known or (yield from matching(snapshot, query.filter))
     trace.end("filter")
-    wanted = shown(snapshot.schema, query.include_attributes, include_vector=query.include_vector)
+    wanted = shown_by(query, snapshot.schema)
 
     def beside(number: int, rows: Ints) -> Steps[Any]:
         # where nothing had to be brought yet nothing will, and attributes need no round that they could share
         is_cold = trace.rounds.count > 0
         return values_of(snapshot.parts[number].part, rows, wanted) if is_cold else done([])
 
-    rankings = yield from _rankings(
-        snapshot, query, matches, effort_of, beside if len(query.legs) == 1 else None
-    )
-    found = yield from _found(snapshot, query, matches, rankings, beside)
+    search = _Search(snapshot, query, matches, effort_of, beside)
+    if query.per is None:
+        found, rankings = yield from search.first(leg_depth(query))
+    else:
+        found, rankings = yield from diversified(snapshot, query, matches.total, search.first)
+    found = found[query.offset : rows_wanted(query)]
     aggregations = groups = None
     if query.aggregate is not None:
         parts = _matched_parts(snapshot, matches)
@@ -148,37 +164,39 @@ def _opened(snapshot: SearchSnapshot, query: Query) -> Steps[None]:
     shapes[shape] = None
 
 
-def _rankings(
-    snapshot: SearchSnapshot, query: Query, matches: Matches, effort_of: EffortOf, beside: Beside | None
-) -> Steps[list[Ranking]]:
-    """What each leg finds; all legs share rounds."""
-    depth = leg_depth(query)
-    return together(
-        [
-            relevant(snapshot, leg, matches, depth, beside=beside)
-            if isinstance(leg, TextLeg)
-            else nearest(
-                snapshot,
-                leg,
-                matches,
-                depth,
-                effort=None if query.exact else effort_of(leg.attribute),
-                beside=beside,
-            )
-            for leg in query.legs
-        ]
-    )
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What is searched, and how. beside: what else to bring for rows that may be in the answer."""
 
+    snapshot: SearchSnapshot
+    query: Query
+    matches: Matches
+    effort_of: EffortOf
+    beside: Beside
 
-def _found(
-    snapshot: SearchSnapshot, query: Query, matches: Matches, rankings: Sequence[Ranking], beside: Beside
-) -> Steps[list[Found]]:
-    """The rows of the answer in order."""
-    if query.order_by:
-        return (yield from _ordered(snapshot, query, matches, beside))
-    if len(rankings) > 1:
-        return _fused(snapshot, query, rankings)
-    return [row for ranking in rankings for row in _ranked(leg_name(query.legs[0]), ranking, query)]
+    def first(self, depth: int, *, exact: bool = False) -> Steps[tuple[list[Found], list[Ranking]]]:
+        """The first rows of the ranking, and what each leg found, `depth` each; legs share rounds."""
+        if self.query.order_by:
+            return (yield from _ordered(self.snapshot, self.query, self.matches, depth, self.beside)), []
+        rankings = yield from together([self._ranking(leg, depth, exact=exact) for leg in self.query.legs])
+        if len(rankings) > 1:
+            return _fused(self.snapshot, self.query, rankings), rankings
+        name = leg_name(self.query.legs[0]) if self.query.legs else ""
+        return [row for one in rankings for row in _ranked(name, one, self.query)], rankings
+
+    def _ranking(self, leg: Leg, depth: int, *, exact: bool) -> Steps[Ranking]:
+        """What one leg finds."""
+        beside = self.beside if len(self.query.legs) == 1 else None
+        match leg:
+            case VectorLeg():
+                effort = None if exact or self.query.exact else self.effort_of(leg.attribute)
+                return nearest(self.snapshot, leg, self.matches, depth, effort=effort, beside=beside)
+            case TextLeg():
+                return relevant(self.snapshot, leg, self.matches, depth, beside)
+            case ScoreLeg():
+                return scored(self.snapshot, leg, self.matches, depth, beside)
+            case SparseLeg() | MultiVectorLeg():
+                raise NotImplementedError(type(leg).__name__)
 
 
 def matching_ids(snapshot: SearchSnapshot, condition: Filter) -> Steps[IdColumn]:
@@ -219,18 +237,20 @@ def _fused(snapshot: SearchSnapshot, query: Query, rankings: Sequence[Ranking]) 
     }
     return [
         Found(*place_of[fused.id], fused.id, fused.score, shares=fused.shares if query.explain else ())
-        for fused in fuse(legs, query.fusion, query.top_k)
+        for fused in fuse(legs, query.fusion, rows_wanted(query))
     ]
 
 
-def _ordered(snapshot: SearchSnapshot, query: Query, matches: Matches, beside: Beside) -> Steps[list[Found]]:
-    """The answer of an attribute order: the rows after the cursor."""
+def _ordered(
+    snapshot: SearchSnapshot, query: Query, matches: Matches, count: int, beside: Beside
+) -> Steps[list[Found]]:
+    """The first `count` rows of an attribute order, after the cursor."""
     if query.after is not None:
         place = decode_cursor(query.after, query.order_by)
         matches = yield from narrowed(snapshot, matches, after(query.order_by, place))
     parts = _matched_parts(snapshot, matches)
-    ordering = first_rows(parts, query.order_by, query.top_k)
-    if matches.total <= query.top_k:
+    ordering = first_rows(parts, query.order_by, count)
+    if matches.total <= count:
         # all of them are in the answer: what is shown of them comes along
         showing = [beside(number, np.flatnonzero(mask)) for number, _, mask in parts]
         rows, _ = yield from both(ordering, together(showing))

@@ -10,7 +10,7 @@ import numpy as np
 
 from elacsym.format.reading import Steps, together
 from elacsym.index.ids import IdColumn
-from elacsym.query.ast import Hit, LegShare
+from elacsym.query.ast import Hit, LegShare, Query
 from elacsym.query.columns import Ints
 from elacsym.query.searchable import Part, SearchSnapshot
 from elacsym.query.validate import check_ids, check_names
@@ -36,14 +36,38 @@ class Shown:
     vectors: tuple[str, ...]
 
 
-def shown(schema: Schema, include_attributes: Sequence[str] | None, *, include_vector: bool) -> Shown:
+def shown_by(query: Query, schema: Schema) -> Shown:
+    """The attributes that a query asks for."""
+    return shown(
+        schema,
+        query.include_attributes,
+        include_vector=query.include_vector,
+        exclude_attributes=query.exclude_attributes,
+    )
+
+
+def shown(
+    schema: Schema,
+    include_attributes: Sequence[str] | None,
+    *,
+    include_vector: bool,
+    exclude_attributes: Sequence[str] = (),
+) -> Shown:
     """The attributes asked for: all but vectors when no names are given; vectors when named or wanted in
-    general."""
+    general. None of those that are excluded."""
     vectors = schema.vectors()
-    names = [name for name in schema.attributes if include_attributes is None or name in include_attributes]
+    names = [
+        name
+        for name in schema.attributes
+        if (include_attributes is None or name in include_attributes) and name not in exclude_attributes
+    ]
     return Shown(
         tuple(name for name in names if name not in vectors),
-        tuple(name for name in vectors if include_vector or name in (include_attributes or ())),
+        tuple(
+            name
+            for name in vectors
+            if name not in exclude_attributes and (include_vector or name in (include_attributes or ()))
+        ),
     )
 
 

@@ -13,12 +13,32 @@ from typing import Any, Literal
 
 from elacsym.format.reading import Steps, together
 from elacsym.query.aggregate import looked_at
-from elacsym.query.ast import Leg, Query, TextLeg, VectorLeg
+from elacsym.query.ast import (
+    AttributeValue,
+    Bm25,
+    Computed,
+    Decay,
+    Highlight,
+    Indicator,
+    Leg,
+    Max,
+    MultiVectorLeg,
+    Product,
+    Query,
+    Saturate,
+    ScoreLeg,
+    SparseLeg,
+    Sum,
+    TextLeg,
+    VectorDistance,
+    VectorLeg,
+)
 from elacsym.query.columns import stored
 from elacsym.query.filters import columns_of, operands_of
-from elacsym.query.hits import shown
+from elacsym.query.hits import shown_by
 from elacsym.query.matching import Matches, live_rows
 from elacsym.query.ranking import Ranking
+from elacsym.query.scores import columns_in, leaves_of, texts_in, weighted_texts
 from elacsym.query.searchable import Part, SearchSnapshot
 from elacsym.types import Metric, Schema
 
@@ -32,12 +52,21 @@ _CODED_ROWS_MIN = 1_024
 _US_PER_TEXT_ROW = 0.002
 _US_PER_FILTERED_ROW = 0.001
 _US_PER_OPERAND = 1.0
+_US_PER_LEAF_ROW = 0.02
 _US_PER_SORTED_ROW = 0.05
 _US_PER_VALUE = 1.0
 _US_PER_PART = 15.0
 _US_PER_LEG = 40.0
 
-Kind = Literal["vector", "text", "hybrid", "order", "aggregate"]
+Kind = Literal["vector", "sparse", "text", "score", "hybrid", "order", "aggregate"]
+
+_KINDS: dict[type[Leg], Kind] = {
+    VectorLeg: "vector",
+    MultiVectorLeg: "vector",
+    SparseLeg: "sparse",
+    TextLeg: "text",
+    ScoreLeg: "score",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,41 +83,79 @@ def kind_of(query: Query) -> Kind:
     if len(query.legs) > 1:
         return "hybrid"
     if query.legs:
-        return "vector" if isinstance(query.legs[0], VectorLeg) else "text"
+        return _KINDS[type(query.legs[0])]
     return "order" if query.order_by else "aggregate"
 
 
+def rows_wanted(query: Query) -> int:
+    """How many rows of the ranking the answer takes, those that it passes over included."""
+    return query.offset + query.top_k
+
+
 def leg_depth(query: Query) -> int:
-    """How many candidates each leg gives: top_k when there is nothing to fuse."""
-    if len(query.legs) == 1:
-        return query.top_k
-    return query.fusion.depth or max(DEPTH_MIN, query.top_k)
+    """How many candidates each leg gives: as many as the answer takes when there is nothing to fuse."""
+    if len(query.legs) <= 1:
+        return rows_wanted(query)
+    return query.fusion.depth or max(DEPTH_MIN, rows_wanted(query))
 
 
 def leg_name(leg: Leg) -> str:
     """How explanations call a leg."""
     match leg:
-        case VectorLeg():
+        case VectorLeg() | MultiVectorLeg():
             return f"vector:{leg.attribute}"
+        case SparseLeg():
+            return f"sparse:{leg.attribute}"
         case TextLeg():
             return "text:" + "+".join(name for name, _ in leg.fields)
+        case ScoreLeg():
+            return "score"
 
 
 def is_ascending(leg: Leg, metric: Metric | None) -> bool:
     """Whether a smaller score is better: distances are, products and BM25 are not."""
-    return isinstance(leg, VectorLeg) and metric is not Metric.DOT
+    return isinstance(leg, VectorLeg | MultiVectorLeg) and metric is not Metric.DOT
 
 
 def shape_of(query: Query) -> Hashable:
     """What `needs_of` depends on: queries of one shape open the same."""
     return (
-        tuple(leg.attribute if isinstance(leg, VectorLeg) else leg.fields for leg in query.legs),
-        columns_of(query.filter),  # not the filter, which may be as large as a request
+        tuple([needs_of_leg(leg) for leg in query.legs]),  # not their queries, nor the filter,
+        columns_of(query.filter),  # which may be as large as a request
         query.order_by,
         query.aggregate,
         query.include_attributes,
+        query.exclude_attributes,
         query.include_vector,
+        tuple([needs_of_computed(computed) for _, computed in query.compute]),
+        query.per and query.per.attributes,
     )
+
+
+def needs_of_leg(leg: Leg) -> Needs:
+    """What a leg opens in every part."""
+    match leg:
+        case VectorLeg():
+            return Needs(vectors=frozenset((leg.attribute,)))
+        case MultiVectorLeg() | SparseLeg():
+            return Needs(columns=frozenset((leg.attribute,)))
+        case TextLeg():
+            return Needs(texts=frozenset(name for name, _ in leg.fields))
+        case ScoreLeg():
+            return Needs(columns_in(leg.score), texts=texts_in(leg.score))
+
+
+def needs_of_computed(computed: Computed) -> Needs:
+    """What a computed attribute opens in every part."""
+    match computed:
+        case VectorDistance():
+            return Needs(vectors=frozenset((computed.attribute,)))
+        case Highlight():
+            return Needs(columns=frozenset((computed.attribute,)))
+        case Bm25() | Sum() | Max() | Product() | Indicator() | AttributeValue() | Saturate() | Decay():
+            return Needs(columns_in(computed), texts=texts_in(computed))
+        case _:
+            return Needs(columns_of(computed))
 
 
 def needs_of(query: Query, schema: Schema) -> Needs:
@@ -96,12 +163,16 @@ def needs_of(query: Query, schema: Schema) -> Needs:
     columns = {key.attribute for key in query.order_by} | columns_of(query.filter)
     if query.aggregate is not None:
         columns |= looked_at(query.aggregate)
-    vectors = {leg.attribute for leg in query.legs if isinstance(leg, VectorLeg)}
+    vectors: set[str] = set()
+    texts: set[str] = set()
     if query.legs or query.order_by:
-        wanted = shown(schema, query.include_attributes, include_vector=query.include_vector)
-        columns |= set(wanted.columns)
+        wanted = shown_by(query, schema)
+        columns |= {*wanted.columns, *(query.per.attributes if query.per is not None else ())}
         vectors |= set(wanted.vectors)
-    texts = {name for leg in query.legs if isinstance(leg, TextLeg) for name, _ in leg.fields}
+    for needs in [*map(needs_of_leg, query.legs), *(needs_of_computed(c) for _, c in query.compute)]:
+        columns |= needs.columns
+        vectors |= needs.vectors
+        texts |= needs.texts
     known = schema.attributes.keys()
     return Needs(stored(frozenset(columns)) & known, frozenset(vectors) & known, frozenset(texts) & known)
 
@@ -124,22 +195,45 @@ def cost_us(query: Query, snapshot: SearchSnapshot) -> float:
     cost += len(columns_of(query.filter)) * rows * _US_PER_FILTERED_ROW
     cost += operands_of(query.filter) * _US_PER_OPERAND
     for leg in query.legs:
-        cost += _US_PER_LEG
-        if isinstance(leg, TextLeg):
-            cost += rows * _US_PER_TEXT_ROW * len(leg.fields)
-            cost += sum(view.part.pending_us(name) for view in snapshot.parts for name, _ in leg.fields)
-            continue
-        for view in snapshot.parts:
-            cost += view.part.pending_us(leg.attribute)
-            is_coded = view.part.is_built and view.part.rows >= _CODED_ROWS_MIN and not query.exact
-            per_row = _US_PER_CODED_ROW if is_coded else len(leg.vector) * _US_PER_VECTOR_ELEMENT
-            cost += view.part.rows * per_row
+        cost += _US_PER_LEG + _leg_cost_us(leg, snapshot, rows, exact=query.exact)
+    for _, computed in query.compute:
+        cost += _US_PER_LEG * len(snapshot.parts)
+        cost += sum(_pending_us(snapshot, name) for name in needs_of_computed(computed).texts)
+        cost += len(needs_of_computed(computed).columns) * rows * _US_PER_FILTERED_ROW
     if query.order_by:
         cost += rows * _US_PER_SORTED_ROW * len(query.order_by)
     if query.aggregate is not None:
         cost += rows * _US_PER_SORTED_ROW * len(looked_at(query.aggregate))
     names = snapshot.schema.attributes if query.include_attributes is None else query.include_attributes
-    return cost + query.top_k * len(names) * _US_PER_VALUE
+    return cost + rows_wanted(query) * len(names) * _US_PER_VALUE
+
+
+def _leg_cost_us(leg: Leg, snapshot: SearchSnapshot, rows: int, *, exact: bool) -> float:
+    match leg:
+        case VectorLeg():
+            cost = 0.0
+            for view in snapshot.parts:
+                cost += view.part.pending_us(leg.attribute)
+                is_coded = view.part.is_built and view.part.rows >= _CODED_ROWS_MIN and not exact
+                per_row = _US_PER_CODED_ROW if is_coded else len(leg.vector) * _US_PER_VECTOR_ELEMENT
+                cost += view.part.rows * per_row
+            return cost
+        case MultiVectorLeg():
+            return rows * leg.vectors.size * _US_PER_VECTOR_ELEMENT
+        case SparseLeg():
+            return rows * len(leg.vector) * _US_PER_TEXT_ROW
+        case TextLeg():
+            texts, others = [name for name, _ in leg.fields], 0
+        case ScoreLeg():
+            leaves = leaves_of(leg.score)
+            texts = [leaf.attribute for leaf in leaves if isinstance(leaf, Bm25)]
+            others = 0 if weighted_texts(leg.score) is not None else len(leaves)
+    cost = rows * (_US_PER_TEXT_ROW * len(texts) + _US_PER_LEAF_ROW * others)
+    return cost + sum(_pending_us(snapshot, name) for name in texts)
+
+
+def _pending_us(snapshot: SearchSnapshot, name: str) -> float:
+    return sum(view.part.pending_us(name) for view in snapshot.parts)
 
 
 def explain(

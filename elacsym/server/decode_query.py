@@ -26,7 +26,7 @@ from elacsym.query.ast import (
     TextLeg,
     VectorLeg,
 )
-from elacsym.server import vectors
+from elacsym.query.language.vector import decode as decode_vector
 from elacsym.shapes import Fields, expect, kind, number
 from elacsym.types import STRONG, VECTOR, Consistency, Metric, Token
 
@@ -132,7 +132,7 @@ def _legs(
     if vector is not None:
         if vector_weight is None:
             vector_weight = 1.0 if is_even or not settled else max(0.0, 1.0 - sum(settled) / len(settled))
-        legs.append(VectorLeg(vector_field, vectors.decode(vector, VECTOR), vector_weight))
+        legs.append(VectorLeg(vector_field, decode_vector(vector, VECTOR), vector_weight))
     legs += [
         TextLeg(leg.fields, leg.query, weight, leg.path)
         for (leg, _), weight in zip(given, settled, strict=True)

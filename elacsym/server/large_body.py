@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 from elacsym.compute import Compute
 from elacsym.engine.request import Document, WriteRequest
 from elacsym.errors import InvalidRequest, InvalidShape, Unavailable
-from elacsym.server import codec, decode, vectors
+from elacsym.query.language.vector import decode as decode_vector
+from elacsym.server import codec, decode
 from elacsym.types import VECTOR
 
 _LENGTH = struct.Struct("<I")
@@ -123,6 +124,6 @@ def _plain(documents: Sequence[Document]) -> list[tuple[Any, dict[str, Any]]]:
         vector = attributes.get(VECTOR)
         # what is no vector stays as it came: the engine says what is wrong with it
         if type(vector) is list and set(map(type, vector)) <= {int, float}:
-            attributes[VECTOR] = vectors.decode(vector, VECTOR)
+            attributes[VECTOR] = decode_vector(vector, VECTOR)
         plain.append((document.id, attributes))
     return plain

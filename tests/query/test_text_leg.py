@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from elacsym.format.reading import done, resident
 from elacsym.index.text import TextIndex
 from elacsym.index.tokenize import analyzer
-from elacsym.query import text_leg
+from elacsym.query import terms, text_leg
 from elacsym.query.ast import TextLeg
 from elacsym.query.matching import Matches, live_rows
 from elacsym.query.searchable import PartView, SearchSnapshot
@@ -197,7 +197,7 @@ def test_postings_of_parts_that_the_filter_leaves_nothing_of_are_not_fetched():
 
 
 def test_what_a_snapshot_remembers_of_terms_is_bounded(monkeypatch):
-    monkeypatch.setattr(text_leg, "TERMS_REMEMBERED", 10)
+    monkeypatch.setattr(terms, "TERMS_REMEMBERED", 10)
     snapshot = snapshot_of(LARGE_SCHEMA, LARGE)
     for first in range(0, 60, 4):
         query = " ".join(f"w{i}" for i in range(first, first + 4))
