@@ -19,7 +19,7 @@ from elacsym.engine.request import Document
 from elacsym.engine.schema import check_name, check_text
 from elacsym.engine.vector_values import encoded_vectors, shown
 from elacsym.errors import InvalidRequest
-from elacsym.index import attribute as attribute_index
+from elacsym.index.columns import arrow_type
 from elacsym.index.ids import IdColumn
 from elacsym.types import (
     FILTERABLE_VALUE_BYTES_MAX,
@@ -35,7 +35,6 @@ from elacsym.types import (
 )
 
 _NONE = type(None)
-_COMPONENTS = {Scalar.F32: pa.float32(), Scalar.F16: pa.float16(), Scalar.I8: pa.int8()}
 _PYTHON: dict[Scalar, frozenset[type]] = {
     Scalar.STRING: frozenset({str}),
     Scalar.INT: frozenset({int}),
@@ -44,13 +43,6 @@ _PYTHON: dict[Scalar, frozenset[type]] = {
     Scalar.BOOL: frozenset({bool}),
 }
 _RANGE = {Scalar.INT: (-(2**63), 2**63 - 1), Scalar.UINT: (0, 2**64 - 1)}
-
-
-def arrow_type(type_: AttributeType) -> pa.DataType:
-    """The Arrow type that stores values of an attribute type."""
-    if type_.is_vector:
-        return pa.list_(_COMPONENTS[type_.scalar], type_.dimensions)
-    return attribute_index.arrow_type(type_)
 
 
 @dataclass(frozen=True, slots=True)

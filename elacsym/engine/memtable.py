@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elacsym.engine.columns import arrow_type
 from elacsym.engine.payload import RowChanges
 from elacsym.format.reading import Steps, done
 from elacsym.index.attribute import ArrowValues, Values
+from elacsym.index.columns import arrow_type, fitted
 from elacsym.index.ids import IdColumn, Ids, MemoryIds
 from elacsym.index.text import TextIndex
 from elacsym.index.vector import VectorColumn, Vectors
@@ -86,7 +86,8 @@ class Chunk:
     def column(self, name: str) -> pa.Array:
         """The attribute's values, null where a row has none."""
         array = self.arrays.get(name)
-        return pa.nulls(self.rows, arrow_type(self._attribute_of(name).type)) if array is None else array
+        kind = self._attribute_of(name).type
+        return pa.nulls(self.rows, arrow_type(kind)) if array is None else fitted(array, kind)
 
     def vectors(self, name: str) -> Steps[Vectors]:
         """A vector attribute."""
@@ -211,7 +212,7 @@ class Memtable:
             for ids in (change.deletes, change.upserts):
                 if ids is not None:
                     self.touched.append(Touched(seq, ids))
-            for id_ in () if change.deletes is None else change.deletes.to_arrow().to_pylist():
+            for id_ in () if change.deletes is None else change.deletes.to_list():
                 row = self._row_of.pop(id_, None)
                 if row is not None:
                     self._alive[row - self._first] = False
@@ -219,7 +220,7 @@ class Memtable:
                 self._append(seq, change.upserts, change.arrays)
 
     def _append(self, seq: int, ids: IdColumn, arrays: dict[str, pa.Array]) -> None:
-        values = ids.to_arrow().to_pylist()
+        values = ids.to_list()
         start = self._rows
         self._grow(start + len(values))
         row_of = self._row_of

@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elacsym.engine.columns import arrow_type
 from elacsym.errors import CorruptObject
 from elacsym.format import segment as segment_format
 from elacsym.format.blob import Blob
@@ -34,6 +33,7 @@ from elacsym.format.reading import MemorySource, resident
 from elacsym.index import ivf
 from elacsym.index.attribute import AttributeFile
 from elacsym.index.cluster import cluster
+from elacsym.index.columns import arrow_type, fitted
 from elacsym.index.ids import IdColumn, IdFile
 from elacsym.index.ivf import VectorIndex
 from elacsym.index.text import TextIndex
@@ -200,7 +200,7 @@ class TailRows(_Columns):
         pieces = []
         for i in self._inputs:
             if column in i.batch.schema.names:
-                array = i.batch.column(column)
+                array = _fitted(i.batch.column(column), attribute)
                 pieces.append(array if len(i.rows) == len(array) else array.take(pa.array(i.rows)))
             else:
                 assert attribute is not None, f"the tail has no {column}"
@@ -285,8 +285,13 @@ class SegmentRows(_Columns):
                 assert attribute is not None
                 pieces.append(pa.nulls(len(i.rows), arrow_type(attribute.type)))
             else:
+                array = _fitted(array, attribute)
                 pieces.append(array if len(i.rows) == len(array) else array.take(pa.array(i.rows)))
         return pa.concat_arrays(pieces)
+
+
+def _fitted(array: pa.Array, attribute: Attribute | None) -> pa.Array:
+    return array if attribute is None else fitted(array, attribute.type)
 
 
 def write_segment(rows: Rows, schema: Schema, emit: Emit) -> Written:

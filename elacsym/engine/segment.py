@@ -20,7 +20,7 @@ from elacsym.format.blob import UNIT_BYTES
 from elacsym.format.keys import NamespaceKeys
 from elacsym.format.manifest import DeletesRef, FileRef, SegmentRef
 from elacsym.format.reading import Source, Steps
-from elacsym.index.attribute import AttributeFile, MissingValues, Values
+from elacsym.index.attribute import AttributeFile, EmptyValues, MissingValues, Values
 from elacsym.index.ids import IdFile, Ids
 from elacsym.index.ivf import FILL_ROW_US, VectorIndex
 from elacsym.index.text import TextIndex
@@ -87,7 +87,10 @@ class SegmentPart:
     def attribute(self, name: str) -> Steps[Values]:
         """An attribute that is no vector."""
         opened = yield from self._opened(_column_part(name), AttributeFile.opened)
-        return MissingValues(self._attribute_of(name).type, self.rows) if opened is None else opened
+        kind = self._attribute_of(name).type
+        if opened is None:
+            return MissingValues(kind, self.rows)
+        return opened if opened.type == kind else EmptyValues(opened, kind)
 
     def vectors(self, name: str) -> Steps[Vectors]:
         """A vector attribute."""

@@ -4,13 +4,16 @@ A `StoredArray` called `name` has these sections, as its type needs them:
 
     name.valid    u1: bit r is set where row r has a value; left out where every row has one
     name.lists    i4 (n + 1): where the elements of each row of an array type begin
-    name.strings  i4 (n + 1): where the bytes of each string begin; of each element for arrays of strings
-    name.values   numbers, bits (bool) or bytes (strings)
+    name.strings  i4 (n + 1): where the bytes of each string begin; of each element for arrays of strings;
+                  other values of varying length (binary) are stored alike
+    name.values   numbers, bits (bool) or bytes (strings); of records, which are values of one width (fixed
+                  binary, fixed-size lists of numbers), (n, width) bytes or numbers
     name.blocks   i8 (levels, blocks + 1), eager: the first row of each block, and where that row begins in
                   every section that offsets point into
 
 A block is a run of rows whose bytes are at most about one unit of the blob, or one row that is larger, so
-that a row of any length is found and read by one look at `blocks`. Rows of plain numbers need no table.
+that a row of any length is found and read by one look at `blocks`. Rows of plain numbers and records need no
+table.
 """
 
 from __future__ import annotations
@@ -25,6 +28,17 @@ import pyarrow.compute as pc
 
 from elacsym.format.blob import UNIT_BYTES, Blob
 from elacsym.format.reading import Span, Steps
+from elacsym.index.leaves import (
+    Octets,
+    Records,
+    Texts,
+    has_offsets,
+    record_array,
+    record_of,
+    record_values,
+    string_buffers,
+)
+from elacsym.index.values import to_python, uuid_text
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -49,7 +63,7 @@ class Encoded:
 
 
 def encode(name: str, array: pa.Array) -> Encoded:
-    """The sections of an array of int64, uint64, float64, bool, string, or a list of those without null
+    """The sections of an array of numbers, bool, string, binary, records, or a list of those without null
     elements.
 
     Raises ValueError where strings or lists are larger than ARRAY_BYTES_MAX.
@@ -66,15 +80,19 @@ def encode(name: str, array: pa.Array) -> Encoded:
         leaf = array.flatten()
         assert leaf.null_count == 0, f"{name}: null elements"
     size_bytes = 8 * levels[-1]
-    if pa.types.is_string(leaf.type) or pa.types.is_large_string(leaf.type):
+    record = record_of(leaf.type)
+    if has_offsets(leaf.type):
         offsets, values = string_buffers(leaf)
         sections[f"{name}.strings"] = _narrow(name, offsets)
         levels.append(offsets[levels[-1]].astype(np.int64))
         size_bytes = levels[-1] + (4 * levels[1] if leaf is not array else 0)
     elif pa.types.is_boolean(leaf.type):
         values = _packed(leaf.fill_null(False))
+    elif record is not None:
+        values = record_values(leaf, *record)
+        size_bytes = record[0].itemsize * record[1] * levels[-1]
     else:
-        values = leaf.fill_null(0).to_numpy(zero_copy_only=False)
+        values = (leaf.fill_null(0) if leaf.null_count else leaf).to_numpy(zero_copy_only=False)
     sections[f"{name}.values"] = values
     if len(levels) == 1:
         return Encoded(sections, ())
@@ -110,7 +128,8 @@ class StoredArray:
         self._lists = self._strings = None
         if self._leaf is not type_:
             self._lists, entries = blob.array(f"{name}.lists", "<i4", rows + 1), None
-        if pa.types.is_string(self._leaf):
+        self._record = record_of(self._leaf)
+        if has_offsets(self._leaf):
             count = None if entries is None else entries + 1
             self._strings, entries = blob.array(f"{name}.strings", "<i4", count), None
         self._values = self._opened_values(entries)
@@ -118,19 +137,23 @@ class StoredArray:
         self._blocks = blob.array(f"{name}.blocks", "<i8", levels, None) if levels > 1 else None
         parts = {"valid": self._valid, "lists": self._lists, "strings": self._strings, "values": self._values}
         self._sections = tuple(f"{name}.{part}" for part, array in parts.items() if array is not None)
-        # numbers in every row: what one look at their places reads
+        # what one look at the places of rows reads
         self._is_flat = self._lists is None and not pa.types.is_boolean(type_)
         self._is_plain = levels == 1 and not nulls and self._is_flat
-        self._start, self._item = blob.sections[f"{name}.values"].offset, self._values.itemsize
+        width = 1 if self._record is None else self._record[1]
+        self._start, self._item = blob.sections[f"{name}.values"].offset, self._values.itemsize * width
         self._is_at_hand = False
         self._whole: pa.Array | None = None
 
     def _opened_values(self, entries: int | None) -> npt.NDArray[Any]:
+        if self._record is not None:
+            dtype, width = self._record
+            return self.blob.array(f"{self._name}.values", dtype, entries, width)
         if pa.types.is_boolean(self._leaf):
-            entries, dtype = None if entries is None else -(-entries // 8), "u1"
+            entries, kind = None if entries is None else -(-entries // 8), "u1"
         else:
-            dtype = "u1" if self._strings is not None else np.dtype(self._leaf.to_pandas_dtype()).str
-        return self.blob.array(f"{self._name}.values", dtype, entries)
+            kind = "u1" if self._strings is not None else np.dtype(self._leaf.to_pandas_dtype()).str
+        return self.blob.array(f"{self._name}.values", kind, entries)
 
     def __len__(self) -> int:
         """Rows."""
@@ -140,15 +163,18 @@ class StoredArray:
     def numbers(self) -> npt.NDArray[Any]:
         """The values of an array of numbers without nulls, bool as 0 and 1. Only what was wanted may be
         looked at."""
-        assert self._strings is None and self._lists is None
+        assert self._strings is None and self._lists is None and self._record is None
         if pa.types.is_boolean(self._leaf):
             return np.unpackbits(self._values, count=self._rows, bitorder="little")
         return self._values
 
-    def text(self) -> Texts:
-        """The values of a string array, as a sequence of UTF-8 bytes. Only what was wanted may be looked
-        at."""
-        assert self._strings is not None and self._lists is None
+    def octets(self) -> Octets:
+        """The values of an array of strings (as UTF-8), binary or fixed binary, as a sequence of bytes. Only
+        what was wanted may be looked at."""
+        assert self._lists is None
+        if self._record is not None:
+            return Records(self._values)
+        assert self._strings is not None
         return Texts(self._strings, self._values)
 
     @property
@@ -176,7 +202,7 @@ class StoredArray:
     def select(self, rows: Ints) -> Steps[pa.Array]:
         """The values of some rows, in the order given; one round."""
         if self._is_plain and self.blob.source.has_records(self._start + rows * self._item, self._item):
-            return pa.array(self._values[rows])
+            return self._leaves(rows, None)
         if not self.is_at_hand:
             spans = self.spans_of(rows)
             if spans is not None:
@@ -196,17 +222,20 @@ class StoredArray:
             )
             if is_at_hand:
                 return self._few(rows)
-        values: list[Any] = (yield from self.select(rows)).to_pylist()
-        return values
+        return to_python((yield from self.select(rows)))
 
     def _few(self, rows: Ints) -> list[Any]:
         found: list[Any]
-        if self._strings is None:
+        if self._record is not None:
+            found = [uuid_text(record.tobytes()) for record in self._values[rows]]
+        elif self._strings is None:
             found = self._values[rows].tolist()
         else:
             data = self._values.data
             places = zip(self._strings[rows].tolist(), self._strings[rows + 1].tolist(), strict=True)
-            found = [str(data[start:stop], "utf-8") for start, stop in places]
+            found = [bytes(data[start:stop]) for start, stop in places]
+            if pa.types.is_string(self._leaf):
+                found = [str(value, "utf-8") for value in found]
         if self._valid is None:
             return found
         is_valid = _bits(self._valid, rows).tolist()
@@ -254,6 +283,8 @@ class StoredArray:
         )
 
     def _leaves(self, entries: Ints, mask: Bools | None) -> pa.Array:
+        if self._record is not None:
+            return record_array(self._values[entries], self._leaf, mask)
         if self._strings is None:
             is_bool = pa.types.is_boolean(self._leaf)
             values = _bits(self._values, entries) if is_bool else self._values[entries]
@@ -264,17 +295,29 @@ class StoredArray:
         offsets = _offsets(stops - starts).astype(np.int32)
         valid = None if mask is None else pa.py_buffer(np.packbits(~mask, bitorder="little"))
         return pa.Array.from_buffers(
-            pa.string(), len(entries), [valid, pa.py_buffer(offsets), pa.py_buffer(text)]
+            self._leaf, len(entries), [valid, pa.py_buffer(offsets), pa.py_buffer(text)]
         )
 
     def _mapped(self) -> pa.Array:
         valid = None if self._valid is None else pa.py_buffer(self._valid)
+        if self._record is not None:
+            return self._mapped_records(valid)
         values = pa.py_buffer(self._values)
         buffers = [values] if self._strings is None else [pa.py_buffer(self._strings), values]
         if self._lists is None:
             return pa.Array.from_buffers(self.type, self._rows, [valid, *buffers], self._nulls)
         count = int(self._lists[-1])
         child = pa.Array.from_buffers(self._leaf, count, [None, *buffers], 0)
+        return pa.Array.from_buffers(
+            self.type, self._rows, [valid, pa.py_buffer(self._lists)], self._nulls, children=[child]
+        )
+
+    def _mapped_records(self, valid: pa.Buffer | None) -> pa.Array:
+        if self._lists is None:
+            return pa.Array.from_buffers(
+                self.type, self._rows, [valid, pa.py_buffer(self._values)], self._nulls
+            )
+        child = record_array(self._values, self._leaf, None)
         return pa.Array.from_buffers(
             self.type, self._rows, [valid, pa.py_buffer(self._lists)], self._nulls, children=[child]
         )
@@ -293,35 +336,6 @@ class StoredArray:
         if pa.types.is_boolean(self._leaf):
             start, stop = start // 8, -(-stop // 8)
         return self.blob.span(f"{self._name}.values", start, stop)
-
-
-class Texts:
-    """Strings as a sequence of bytes, for bisection."""
-
-    __slots__ = ("_data", "_offsets")
-
-    def __init__(self, offsets: npt.NDArray[np.int32], data: Bytes) -> None:
-        self._offsets, self._data = offsets.data, data.data
-
-    def __len__(self) -> int:
-        """Strings."""
-        return len(self._offsets) - 1
-
-    def __getitem__(self, place: int) -> bytes:
-        """The UTF-8 bytes of one string."""
-        return bytes(self._data[self._offsets[place] : self._offsets[place + 1]])
-
-
-def string_buffers(array: pa.Array) -> tuple[npt.NDArray[Any], Bytes]:
-    """Offsets from 0, (n + 1,) int32 or for large strings int64, and the bytes they point into, of an Arrow
-    string array."""
-    kind = np.int64 if pa.types.is_large_string(array.type) else np.int32
-    _, offset_buffer, data_buffer = array.buffers()
-    if offset_buffer is None or not len(array):
-        return np.zeros(len(array) + 1, kind), np.empty(0, np.uint8)
-    offsets = np.frombuffer(offset_buffer, kind)[array.offset : array.offset + len(array) + 1]
-    data = np.empty(0, np.uint8) if data_buffer is None else np.frombuffer(data_buffer, np.uint8)
-    return offsets - offsets[0], data[offsets[0] : offsets[-1]]
 
 
 def ordered_codes(array: Any) -> tuple[Ints, Any]:

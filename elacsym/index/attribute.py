@@ -3,8 +3,8 @@
 A file `attr.<name>` is a blob with the stored array `column` (`elacsym.index.arrays`) and, where the
 attribute is filterable, an index of its values (of its elements, for arrays):
 
-    distinct   a stored array: the distinct values ascending; numbers by value, false before true, strings by
-               UTF-8 bytes, zero and negative zero as one
+    distinct   a stored array: the distinct values ascending; numbers and times by value, false before true,
+               strings by UTF-8 bytes, UUIDs by their bytes, zero and negative zero as one
     sample     a stored array, eager: every BLOCK_VALUES-th of them
     starts     u4 (distinct + 1): where the rows of each value begin in `rows`
     rows       u4: row numbers by value, then row; of an array each element once. Null rows are not in it.
@@ -29,7 +29,10 @@ from elacsym.format import blob as blob_format
 from elacsym.format.blob import PREFIX_BYTES, Blob
 from elacsym.format.reading import Source, Span, Steps, done
 from elacsym.index import arrays
-from elacsym.index.arrays import Bools, Encoded, Ints, StoredArray, Texts
+from elacsym.index.arrays import Bools, Encoded, Ints, StoredArray
+from elacsym.index.columns import arrow_type, fitted
+from elacsym.index.leaves import Records, Texts
+from elacsym.index.values import UUID_ARROW, to_python, uuid_bytes
 from elacsym.types import Attribute, AttributeType, Scalar
 
 KIND, VERSION = "attribute", 1
@@ -38,20 +41,9 @@ BLOCK_VALUES = 512
 _EAGER_VALUES_BYTES_MAX = 16 * 2**10
 # texts whose distinct values are longer on average get no index: it would be as large as the texts
 _INDEXED_TEXT_BYTES_MAX = 128
-_ARROW = {
-    Scalar.STRING: pa.string(),
-    Scalar.INT: pa.int64(),
-    Scalar.UINT: pa.uint64(),
-    Scalar.FLOAT: pa.float64(),
-    Scalar.BOOL: pa.bool_(),
-}
+_UNORDERED = (Scalar.BYTES, Scalar.UNKNOWN)
 
 Rows = npt.NDArray[np.uint32]
-
-
-def arrow_type(kind: AttributeType) -> pa.DataType:
-    """The Arrow type of a scalar or array attribute."""
-    return pa.list_(_ARROW[kind.scalar]) if kind.is_array else _ARROW[kind.scalar]
 
 
 class Values(Protocol):
@@ -105,7 +97,7 @@ class ArrowValues:
 
     def values(self, rows: Ints) -> Steps[list[Any]]:
         """See Values."""
-        return done(self._array.take(pa.array(rows)).to_pylist())
+        return done(to_python(self._array.take(pa.array(rows))))
 
     def valid(self) -> Steps[Bools]:
         """See Values."""
@@ -163,9 +155,9 @@ class SortedValues:
         sample = StoredArray(blob, "sample", leaf, -(-distinct // BLOCK_VALUES), 0)
         self._starts: Rows = blob.array("starts", "<u4", distinct + 1)
         self._rows: Rows = blob.array("rows", "<u4", None)
-        is_text = pa.types.is_string(leaf)
-        self._keys: Any = self._distinct.text() if is_text else self._distinct.numbers
-        self._sample: Any = sample.text() if is_text else sample.numbers
+        is_octets = pa.types.is_string(leaf) or leaf == UUID_ARROW
+        self._keys: Any = self._distinct.octets() if is_octets else self._distinct.numbers
+        self._sample: Any = sample.octets() if is_octets else sample.numbers
         self._is_whole = False
 
     def __len__(self) -> int:
@@ -256,15 +248,47 @@ class SortedValues:
         return places
 
 
+class EmptyValues:
+    """`Values` of arrays that are all empty and have got a type since. inner: as they were stored."""
+
+    index: SortedValues | None = None
+
+    def __init__(self, inner: Values, kind: AttributeType) -> None:
+        self._inner, self._kind = inner, kind
+
+    def __len__(self) -> int:
+        """See Values."""
+        return len(self._inner)
+
+    def column(self) -> Steps[pa.Array]:
+        """See Values."""
+        return fitted((yield from self._inner.column()), self._kind)
+
+    def select(self, rows: Ints) -> Steps[pa.Array]:
+        """See Values."""
+        return fitted((yield from self._inner.select(rows)), self._kind)
+
+    def values(self, rows: Ints) -> Steps[list[Any]]:
+        """See Values."""
+        return self._inner.values(rows)
+
+    def valid(self) -> Steps[Bools]:
+        """See Values."""
+        return self._inner.valid()
+
+
 class AttributeFile:
-    """`Values` in a file `attr.<name>`."""
+    """`Values` in a file `attr.<name>`. type: that of the values."""
 
     def __init__(self, blob: Blob, kind: AttributeType) -> None:
+        self.type = kind
         rows, nulls = blob.scalar("rows"), blob.scalar("nulls")
         self._column = StoredArray(blob, "column", arrow_type(kind), rows, nulls)
         self.index: SortedValues | None = None
         if "distinct" in blob.meta:
-            self.index = SortedValues(blob, _ARROW[kind.scalar], blob.scalar("distinct"), nulls)
+            self.index = SortedValues(
+                blob, arrow_type(AttributeType(kind.scalar)), blob.scalar("distinct"), nulls
+            )
 
     @staticmethod
     def build(array: pa.Array, attribute: Attribute) -> bytes:
@@ -281,7 +305,7 @@ class AttributeFile:
             "rows": len(array),
             "nulls": array.null_count,
         }
-        if attribute.filterable:
+        if attribute.filterable and attribute.type.is_plain and attribute.type.scalar not in _UNORDERED:
             codes, rows, distinct = _sorted_rows(array)
             if attribute.full_text is None or _mean_bytes(distinct) <= _INDEXED_TEXT_BYTES_MAX:
                 encoded = arrays.joined(encoded, _encoded_index(codes, rows, distinct))
@@ -322,12 +346,13 @@ class AttributeFile:
 
 
 def _places(keys: Any, cuts: Sequence[Cut], start: int = 0, stop: int | None = None) -> Ints:
-    """(n,) int64: where in keys[start:stop], which ascend, each cut is, counted from 0. keys: Texts, or (d,)
-    numbers."""
-    if isinstance(keys, Texts):
+    """(n,) int64: where in keys[start:stop], which ascend, each cut is, counted from 0. keys: Texts, Records
+    of UUIDs, or (d,) numbers."""
+    if isinstance(keys, Texts | Records):
         stop = len(keys) if stop is None else stop
+        octets = str.encode if isinstance(keys, Texts) else uuid_bytes
         found = [
-            (bisect_right if is_after else bisect_left)(keys, value.encode(), start, stop)
+            (bisect_right if is_after else bisect_left)(keys, octets(value), start, stop)
             for value, is_after in cuts
         ]
         return np.array(found, np.int64)

@@ -17,6 +17,8 @@ from elacsym.format.blob import PREFIX_BYTES, Blob
 from elacsym.format.reading import Source, Span, Steps, done
 from elacsym.index import arrays
 from elacsym.index.arrays import Ints, StoredArray
+from elacsym.index.leaves import string_buffers
+from elacsym.index.values import UUID_ARROW, UUID_BYTES, to_arrow, to_python
 from elacsym.types import DocumentId, IdType
 
 KIND, VERSION = "ids", 2
@@ -26,7 +28,8 @@ HASH_ROWS = 64 * 2**10  # strings hashed at a time: bounds the padded copy to 4 
 KEYS_KEPT_MAX = 1_024
 # beyond this share of its blocks, the index is fetched whole
 _WHOLE_SHARE = 1 / 4
-_ARROW_TYPES: dict[IdType, pa.DataType] = {"uint": pa.uint64(), "string": pa.string()}
+_ARROW_TYPES: dict[IdType, pa.DataType] = {"uint": pa.uint64(), "string": pa.string(), "uuid": UUID_ARROW}
+_ID_TYPES = {type_: id_type for id_type, type_ in _ARROW_TYPES.items()}
 
 Keys = npt.NDArray[np.uint64]
 
@@ -43,20 +46,20 @@ class IdColumn:
 
     @classmethod
     def of(cls, id_type: IdType, values: Sequence[int] | Sequence[str]) -> Self:
-        """The column of Python values: integers in 0…2^64-1, or strings."""
-        return cls(id_type, pa.array(values, _ARROW_TYPES[id_type]))
+        """The column of Python values: integers in 0…2^64-1, or strings (UUIDs: canonical)."""
+        return cls(id_type, to_arrow(values, _ARROW_TYPES[id_type]))
 
     @classmethod
     def from_arrow(cls, array: pa.Array | pa.ChunkedArray) -> Self:
-        """The column of an Arrow array of uint64 or string without nulls."""
+        """The column of an Arrow array of uint64, string or fixed binary (of a UUID) without nulls."""
         whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
         if pa.types.is_large_string(whole.type):
             whole = whole.cast(pa.string())
-        assert whole.null_count == 0 and whole.type in _ARROW_TYPES.values(), whole.type
-        return cls("uint" if pa.types.is_uint64(whole.type) else "string", whole)
+        assert whole.null_count == 0 and whole.type in _ID_TYPES, whole.type
+        return cls(_ID_TYPES[whole.type], whole)
 
     def to_arrow(self) -> pa.Array:
-        """The ids as an Arrow array of uint64 or string."""
+        """The ids as an Arrow array of uint64, string or fixed binary."""
         return self._array
 
     def __len__(self) -> int:
@@ -72,7 +75,7 @@ class IdColumn:
     def to_list(self) -> list[DocumentId]:
         """The ids as Python values."""
         # through numpy, which makes Python values in one call
-        values = self._uints().tolist() if self.id_type == "uint" else self._array.to_pylist()
+        values = self._uints().tolist() if self.id_type == "uint" else to_python(self._array)
         return cast("list[DocumentId]", values)
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> list[DocumentId]:
@@ -108,11 +111,12 @@ class IdColumn:
     def row_sum(self, versions: npt.NDArray[np.uint64]) -> int:
         """`elacsym.format.digest.row_sum` of the rows. versions: (n,) uint64."""
         assert len(versions) == len(self)
-        ids = self._uints() if self.id_type == "uint" else self._array.to_pylist()
+        ids = self._uints() if self.id_type == "uint" else to_python(self._array)
         return digest.row_sum(ids, versions)
 
     def keys(self) -> npt.NDArray[np.uint64]:
-        """(n,) uint64: the ids, or a 64-bit hash of each string. Stored in files, so it never changes."""
+        """(n,) uint64: the ids, or a 64-bit hash of each string or UUID. Stored in files, so it never
+        changes."""
         if self.id_type == "uint":
             return self._uints()
         keys = _hashes(self._array) if self._keys is None else self._keys
@@ -200,10 +204,10 @@ class MemoryIds:
 class IdFile:
     """`Ids` in a file `ids`: the ids in row order, and an index of their keys in blocks; ids are unique.
 
-    Sections beside the stored arrays `ids` and, for strings, `sorted` (the ids in key order, so that a
-    look-up sees in its only round whether an id is the one or merely has its hash): keys u8 ascending, rows
-    u4, and eager sample u8, every BLOCK_KEYS-th key. Cost of a look-up: one binary search per id, and for
-    strings one comparison per id whose hash is found.
+    Sections beside the stored arrays `ids` and, unless they are numbers, `sorted` (the ids in key order, so
+    that a look-up sees in its only round whether an id is the one or merely has its hash): keys u8 ascending,
+    rows u4, and eager sample u8, every BLOCK_KEYS-th key. Cost of a look-up: one binary search per id, and,
+    unless they are numbers, one comparison per id whose hash is found.
     """
 
     def __init__(self, blob: Blob, id_type: IdType) -> None:
@@ -211,7 +215,8 @@ class IdFile:
         self._id_type: IdType = id_type
         self._blob = blob
         self._ids = StoredArray(blob, "ids", _ARROW_TYPES[id_type], n, 0)
-        self._texts = StoredArray(blob, "sorted", pa.string(), n, 0) if id_type == "string" else None
+        is_hashed = id_type != "uint"
+        self._texts = StoredArray(blob, "sorted", _ARROW_TYPES[id_type], n, 0) if is_hashed else None
         self._keys: Keys = blob.array("keys", "<u8", n)
         self._rows: npt.NDArray[np.uint32] = blob.array("rows", "<u4", n)
         self._sample: Keys = blob.array("sample", "<u8", -(-n // BLOCK_KEYS))
@@ -222,7 +227,7 @@ class IdFile:
         """The file of a column of distinct ids. Raises ValueError where strings exceed one Arrow array."""
         keys, rows = _sorted(ids)
         parts = [arrays.encode("ids", ids.to_arrow())]
-        if ids.id_type == "string":
+        if ids.id_type != "uint":
             parts.append(arrays.encode("sorted", ids.select(rows).to_arrow()))
         index: dict[str, npt.NDArray[Any]] = {"sample": keys[::BLOCK_KEYS], "keys": keys, "rows": rows}
         encoded = arrays.joined(*parts, arrays.Encoded(index, ("sample",)))
@@ -348,8 +353,13 @@ def _verified(
 
 
 def _hashes(array: pa.Array) -> npt.NDArray[np.uint64]:
-    """(n,) uint64: splitmix64 over the 8-byte little-endian words of each string, seeded by its length."""
-    offsets, data = arrays.string_buffers(array)
+    """(n,) uint64: splitmix64 over the 8-byte little-endian words of each string or UUID, seeded by its
+    length."""
+    if array.type == UUID_ARROW:
+        starts = np.arange(len(array), dtype=np.int64) * UUID_BYTES
+        data = np.frombuffer(array.buffers()[1], np.uint8)[array.offset * UUID_BYTES :]
+        return _hash_padded(data, starts, np.full(len(array), UUID_BYTES, np.int64))
+    offsets, data = string_buffers(array)
     lengths = np.diff(offsets).astype(np.int64)
     hashes = np.empty(len(array), np.uint64)
     for start in range(0, len(array), HASH_ROWS):

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 UUID_BYTES = 16
@@ -128,13 +129,27 @@ def to_arrow(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
 
 
 def to_python(array: pa.Array | pa.ChunkedArray) -> list[Any]:
-    """The values of an Arrow array of a scalar type or of a list of one, None for null."""
+    """The values of an Arrow array as they are inside, None for null: sparse vectors as dictionaries, arrays
+    of vectors as (m, d) float32."""
     values: list[Any] = array.to_pylist()
-    if array.type == UUID_ARROW:
-        return [None if v is None else uuid_text(v) for v in values]
-    if pa.types.is_list(array.type) and array.type.value_type == UUID_ARROW:
-        return [None if v is None else [uuid_text(e) for e in v] for v in values]
-    return values
+    make = _maker(array.type)
+    return values if make is None else [None if v is None else make(v) for v in values]
+
+
+def _maker(type_: pa.DataType) -> Callable[[Any], Any] | None:
+    """What makes the value inside of the one that Arrow gives; None where they are the same."""
+    if type_ == UUID_ARROW:
+        return uuid_text
+    if not pa.types.is_list(type_):
+        return None
+    leaf = type_.value_type
+    if leaf == UUID_ARROW:
+        return lambda value: [uuid_text(element) for element in value]
+    if pa.types.is_struct(leaf):
+        return lambda value: {entry["dimension"]: entry["weight"] for entry in value}
+    if pa.types.is_fixed_size_list(leaf):
+        return lambda value: np.array(value, np.float32).reshape(-1, leaf.list_size)
+    return None
 
 
 def _quoted(text: str) -> str:

@@ -1,7 +1,7 @@
 """Attributes of a part as arrays: what filters, orders and aggregations share.
 
 `id` counts as an attribute everywhere here. Values order numerically, false before true, strings by UTF-8
-bytes; null is smaller than every value.
+bytes, UUIDs by their bytes; null is smaller than every value.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def attribute_of(schema: Schema, name: str) -> Attribute | None:
     """The attribute, None if the schema does not name it. `id` is there in every schema; before the first
     document it is `uint`."""
     if name == ID:
-        return Attribute(AttributeType(Scalar.STRING if schema.id_type == "string" else Scalar.UINT))
+        return Attribute(AttributeType(Scalar(schema.id_type or "uint")))
     return schema.attributes.get(name)
 
 

@@ -26,6 +26,7 @@ from elacsym.errors import InvalidRequest
 from elacsym.format.reading import Steps, together
 from elacsym.index.arrays import ordered_codes
 from elacsym.index.attribute import SortedValues, Values
+from elacsym.index.values import to_python
 from elacsym.query.ast import And, Compare, Filter, Op, Or, OrderKey
 from elacsym.query.columns import Bools, Ints, to_bools, values_in
 from elacsym.query.searchable import Part
@@ -138,7 +139,7 @@ def _first_of_part(
     rows = yield from _candidates(values[0], mask, order_by[0], count)
     columns = yield from together([one.select(rows) for one in values])
     first = _first(columns, keys, count)
-    shown = [column.take(pa.array(first)).to_pylist() for column in columns]
+    shown = [to_python(column.take(pa.array(first))) for column in columns]
     return [
         OrderedRow(number, row, Place(tuple(place[:-1]), place[-1]))
         for row, *place in zip(rows[first].tolist(), *shown, strict=True)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from support.database import schema
 
-from elacsym.engine.columns import arrow_type, build
+from elacsym.engine.columns import build
 from elacsym.engine.request import Document
 from elacsym.engine.schema import extended, merged
 from elacsym.errors import InvalidRequest
+from elacsym.index.columns import arrow_type
 from elacsym.types import Attribute, AttributeType, Metric, Schema
 
 VECTOR = np.ones(8, np.float32)

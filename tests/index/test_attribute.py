@@ -17,7 +17,8 @@ from elacsym.format.reading import MemorySource, resident
 from elacsym.index import arrays as arrays_module
 from elacsym.index import attribute as attribute_module
 from elacsym.index.arrays import expanded, ordered_codes
-from elacsym.index.attribute import ArrowValues, AttributeFile, Cut, MissingValues, arrow_type
+from elacsym.index.attribute import ArrowValues, AttributeFile, Cut, MissingValues
+from elacsym.index.columns import arrow_type
 from elacsym.types import Attribute, AttributeType, FullText
 
 SCALARS = {

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from index.sources import HoleySource, driven
 
 from elacsym.format.reading import MemorySource, Source, Steps, done
-from elacsym.index.attribute import ArrowValues, AttributeFile, Values, arrow_type
+from elacsym.index.attribute import ArrowValues, AttributeFile, Values
+from elacsym.index.columns import arrow_type
 from elacsym.index.ids import IdColumn, IdFile, Ids, MemoryIds
 from elacsym.index.text import TextIndex
 from elacsym.index.vector import VectorColumn
