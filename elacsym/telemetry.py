@@ -111,6 +111,9 @@ QUERIES = Counter(
     "elacsym_queries", "Queries by kind: vector, text, hybrid, order, aggregate", ["kind"], registry=REGISTRY
 )
 OPEN_NAMESPACES = Gauge("elacsym_open_namespaces", "Namespaces held in memory", registry=REGISTRY)
+BRANCHES = Counter(
+    "elacsym_branches", "Namespaces made of others, as branch or copy", ["kind"], registry=REGISTRY
+)
 UPKEEP_RUNS = Counter(
     "elacsym_upkeep_runs",
     "Background jobs by kind (fold, compact, collect) and outcome",

@@ -111,6 +111,8 @@ class Inspection:
             "schema": manifest.schema.to_json(),
             "segments": [asdict(s) | {"rows_live": s.rows_live} for s in manifest.segments],
             "intents": [asdict(i) for i in manifest.intents],
+            "pins": [asdict(pin) for pin in manifest.pins],
+            "bases": [asdict(base) for base in manifest.bases],
             "tail_slots": self.tail_slots,
             "tail_bytes": self.tail_bytes,
             "tail": [asdict(line) for line in self.tail],
@@ -123,11 +125,13 @@ async def look(store: ObjectStore, name: str, limit: int) -> Inspection:
     loaded = await ManifestFile(store, name, system_random()).load()
     if loaded is None or loaded.manifest.state is State.DELETED:
         raise NamespaceNotFound(name)
-    manifest, keys = loaded.manifest, NamespaceKeys(name)
+    manifest = loaded.manifest
+    homes = dict.fromkeys((*(base.home for base in manifest.bases), manifest.home))
     slots = [
         info
-        async for info in store.list(keys.wal_prefix(manifest.inc))
-        if (seq_of_wal(info.key) or 0) >= manifest.applied
+        for home in homes
+        async for info in store.list(NamespaceKeys(home.name).wal_prefix(home.inc))
+        if (seq := seq_of_wal(info.key) or 0) >= manifest.applied and manifest.home_of_slot(seq) == home
     ]
     lines = [await _log_line(store, info) for info in slots[:limit]]
     size_bytes = len(manifest.encode())

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from elacsym.engine.branch import BranchRequest, branch
 from elacsym.engine.namespace import Namespace, NeedsOf, Services
 from elacsym.engine.request import WriteRequest
 from elacsym.engine.schema import extended
@@ -144,6 +145,22 @@ class Database:
         if (namespace := _opened(self._open.get(name))) is not None:
             self.evict(namespace)
 
+    async def branch(
+        self, source: str, name: str, *, is_copy: bool = False, shards: int | None = None
+    ) -> int:
+        """Make namespace `name` of the documents that `source` has now; how many there are. No data is
+        copied, and neither sees what becomes of the other.
+
+        is_copy: `name` may exist if it has no documents, and becomes a namespace of its own; else it is a
+        branch, which remembers its parent and is read-only if that is. shards: of a copy.
+        Raises what `engine.branch` does.
+        """
+        self._check_name(name)
+        request = BranchRequest(name, is_copy, shards)
+        return await self._with(
+            source, lambda namespace: branch(namespace, request, lambda: self._with(name, _documents))
+        )
+
     async def list(
         self, *, prefix: str = "", cursor: str | None = None, page_size: int = 100
     ) -> tuple[list[str], str | None]:
@@ -254,6 +271,11 @@ def _all_needs(schema: Schema, queries: Sequence[Query]) -> Needs:
 def _shown_needs(schema: Schema, *, include_vector: bool) -> Needs:
     wanted = shown(schema, None, include_vector=include_vector)
     return Needs(frozenset(wanted.columns), frozenset(wanted.vectors))
+
+
+async def _documents(namespace: Namespace) -> int:
+    snapshot = await namespace.snapshot(STRONG)
+    return sum(view.rows_live for view in snapshot.parts)
 
 
 async def _info(namespace: Namespace) -> NamespaceInfo:

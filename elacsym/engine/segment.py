@@ -17,8 +17,7 @@ from elacsym.engine.memtable import AttributeOf
 from elacsym.format import deletes as deletes_format
 from elacsym.format import segment as segment_format
 from elacsym.format.blob import UNIT_BYTES
-from elacsym.format.keys import NamespaceKeys
-from elacsym.format.manifest import DeletesRef, FileRef, SegmentRef
+from elacsym.format.manifest import DeletesRef, FileRef, Home, SegmentRef
 from elacsym.format.reading import Source, Steps
 from elacsym.index.attribute import AttributeFile, EmptyValues, MissingValues, Values
 from elacsym.index.ids import IdFile, Ids
@@ -43,14 +42,14 @@ class SegmentPart:
 
     def __init__(
         self,
-        keys: NamespaceKeys,
-        inc: str,
+        home: Home,
         ref: SegmentRef,
         cache: ObjectCache,
         compute: Compute,
         attribute_of: AttributeOf,
     ) -> None:
-        self._keys, self._inc, self._ref = keys, inc, ref
+        """home: of the namespace that refers to the segment; the files may lie elsewhere."""
+        self._own, self._ref = home, ref
         self._cache, self._compute, self._attribute_of = cache, compute, attribute_of
         self._no_text: TextIndex | None = None
         self._files = {file.part: (self._key(file.part), file) for file in ref.files}
@@ -126,7 +125,7 @@ class SegmentPart:
         """The (rows,) bool array of rows that a delete bitmap of this segment marks."""
         if ref is None:
             return np.zeros(self.rows, np.bool_)
-        key = self._keys.segment_file(self._inc, ref.job, ref.file.part)
+        key = (ref.home or self._own).segment_file(ref.job, ref.file.part)
         data = await self._cache.map(key, ref.file.size_bytes, ref.file.digest)
         return deletes_format.decode(data, key=key, rows=self.rows)
 
@@ -162,7 +161,7 @@ class SegmentPart:
         self._cache.residents.drop(self._key(""))
 
     def _key(self, part: str) -> str:
-        return self._keys.segment_file(self._inc, self._ref.job, part)
+        return (self._ref.home or self._own).segment_file(self._ref.job, part)
 
 
 def _column_part(attribute: str) -> str:

@@ -18,8 +18,7 @@ from elacsym.engine import payload
 from elacsym.engine.memtable import Memtable, Touched, is_short
 from elacsym.engine.payload import RowChanges
 from elacsym.engine.segment import SegmentPart
-from elacsym.format.keys import NamespaceKeys
-from elacsym.format.manifest import Manifest, SegmentRef
+from elacsym.format.manifest import Home, Manifest, SegmentRef
 from elacsym.format.reading import Steps, together
 from elacsym.format.wal_entry import WalEntry
 from elacsym.index.ids import IdColumn
@@ -80,7 +79,7 @@ class NamespaceView:
     """
 
     def __init__(self, name: str, cache: ObjectCache, compute: Compute) -> None:
-        self._keys = NamespaceKeys(name)
+        self._name = name
         self._cache, self._compute = cache, compute
         self._incarnation = _Incarnation()
         self.memtable = Memtable(self._incarnation.attribute)
@@ -111,16 +110,26 @@ class NamespaceView:
         self.tail = max(self.tail, manifest.applied)
         self._schemas = [(seq, schema) for seq, schema in self._schemas if seq >= manifest.applied]
         self._incarnation.schema = self._schemas[-1][1] if self._schemas else manifest.schema
-        parts = {state.ref.job: state.part for state in self.segments}
+        known = {state.ref.job: state for state in self.segments}
+        is_folded = self.manifest is not None and self.manifest.applied != manifest.applied
         self.segments = tuple(
-            SegmentState(ref, parts.get(ref.job) or self.part(manifest.inc, ref)) for ref in manifest.segments
+            self._state(manifest.inc, ref, known.get(ref.job), is_folded=is_folded)
+            for ref in manifest.segments
         )
-        for job, part in parts.items():
+        for job, state in known.items():
             if manifest.segment(job) is None:
-                part.forget()
+                state.part.forget()
         self.manifest = manifest
         self._snapshot = None
         self._is_known.set()
+
+    def _state(
+        self, inc: str, ref: SegmentRef, known: SegmentState | None, *, is_folded: bool
+    ) -> SegmentState:
+        """What is known of a segment; its live rows stay where neither bitmap nor tail are others."""
+        if known is None:
+            return SegmentState(ref, self.part(inc, ref))
+        return known if known.ref == ref and not is_folded else SegmentState(ref, known.part)
 
     async def open_ahead(self, needs_of: Callable[[Schema], Needs]) -> None:
         """Open what a query needs first as soon as a manifest is known, while the log's tail is being read.
@@ -144,7 +153,8 @@ class NamespaceView:
 
     def part(self, inc: str, ref: SegmentRef) -> SegmentPart:
         """The part that a segment of this namespace is read through."""
-        return SegmentPart(self._keys, inc, ref, self._cache, self._compute, self._incarnation.attribute)
+        home = Home(self._name, inc)
+        return SegmentPart(home, ref, self._cache, self._compute, self._incarnation.attribute)
 
     def looked_at(self) -> Needs:
         """The attributes by which segments and tail were searched or shown not long ago."""
@@ -163,7 +173,8 @@ class NamespaceView:
         missing for a while."""
         if entry.seq < self.tail:
             return
-        key = self._keys.wal(entry.inc, entry.seq)
+        assert self.manifest is not None, "a manifest comes before its log"
+        key = self.manifest.slot_key(entry.seq)
         changes = [
             self._own.pop(b.id) if b.id in self._own else payload.decode(b.payload, key=key)
             for b in entry.batches

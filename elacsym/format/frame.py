@@ -33,6 +33,7 @@ class Kind(IntEnum):
     BLOB = 5
     NAME = 7
     HEARTBEAT = 8
+    OPERATION = 9
 
 
 def encode(kind: Kind, *parts: bytes | memoryview) -> bytes:

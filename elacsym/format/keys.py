@@ -3,7 +3,8 @@
     cluster.json                              format version and bucket id
     nodes/{node}.json                         heartbeat of a node
     names/{name}                              listing hint, verified against the manifest
-    dropped/{name}                            a deleted namespace whose data may not be collected yet
+    dropped/{name}                            a namespace whose garbage nobody else may be reminded of
+    operations/{name}/{token}                 what became of work that was begun in the background
     ns/{hh}/{name}/manifest                   the only mutable object of a namespace
     ns/{hh}/{name}/{inc}/wal/{seq:020d}       one commit
     ns/{hh}/{name}/{inc}/seg/{job}/{part}     files of one segment, and delete bitmaps
@@ -27,6 +28,7 @@ CLUSTER = "cluster.json"
 NODES_PREFIX = "nodes/"
 NAMES_PREFIX = "names/"
 DROPPED_PREFIX = "dropped/"
+OPERATIONS_PREFIX = "operations/"
 
 
 def is_valid_name(name: str) -> bool:
@@ -61,13 +63,18 @@ def name_of_hint(key: str) -> str | None:
 
 
 def dropped_hint(name: str) -> str:
-    """The key that reminds collectors of a deleted namespace."""
+    """The key that reminds collectors of a namespace: it was deleted, or a branch let go of it."""
     return DROPPED_PREFIX + encode_name(name)
 
 
 def name_of_dropped(key: str) -> str | None:
     """The namespace that such a key stands for, or None for any other key."""
     return decode_name(key.removeprefix(DROPPED_PREFIX)) if key.startswith(DROPPED_PREFIX) else None
+
+
+def operation(name: str, token: str) -> str:
+    """The key of an operation on a namespace."""
+    return f"{OPERATIONS_PREFIX}{encode_name(name)}/{token}"
 
 
 def node(node_id: str) -> str:
@@ -117,6 +124,11 @@ class NamespaceKeys:
     def segment_file(self, inc: str, job: str, part: str) -> str:
         """The key of one file that job `job` wrote."""
         return f"{self.prefix}{inc}/seg/{job}/{part}"
+
+    def incarnation_of(self, key: str) -> str | None:
+        """The incarnation to whose data this key belongs, or None for any other key."""
+        inc, slash, _ = key.removeprefix(self.prefix).partition("/")
+        return inc if slash and key.startswith(self.prefix) else None
 
 
 def seq_of_wal(key: str) -> int | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ import orjson
 from elacsym.errors import CorruptObject
 from elacsym.format import blob, frame
 from elacsym.format.digest import blake2b_128
-from elacsym.format.keys import is_valid_name
+from elacsym.format.keys import NamespaceKeys, is_valid_name
 from elacsym.types import Schema
 
 FORMAT = 1
@@ -29,7 +30,8 @@ MANIFEST_BYTES_MAX = 4 * 2**20
 
 
 class State(StrEnum):
-    """`deleted` is a tombstone: the name may be taken again under a new incarnation."""
+    """`deleted` is a tombstone: the name may be taken again under a new incarnation. `sealed`: nothing is
+    acknowledged and nothing changes, while a copy makes sure that there are no documents."""
 
     ACTIVE = "active"
     SEALED = "sealed"
@@ -65,12 +67,29 @@ class FileRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Home:
+    """An incarnation of a namespace: the prefix under which objects lie, to which others may refer, too."""
+
+    name: str
+    inc: str
+
+    def wal(self, seq: int) -> str:
+        """The key of log slot `seq`."""
+        return NamespaceKeys(self.name).wal(self.inc, seq)
+
+    def segment_file(self, job: str, part: str) -> str:
+        """The key of one file that job `job` wrote."""
+        return NamespaceKeys(self.name).segment_file(self.inc, job, part)
+
+
+@dataclass(frozen=True, slots=True)
 class DeletesRef:
-    """The delete bitmap of a segment: `job` wrote it as `file`; `rows` bits are set."""
+    """The delete bitmap of a segment: `job` wrote it as `file`; `rows` bits are set. home: see SegmentRef."""
 
     job: str
     file: FileRef
     rows: int
+    home: Home | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +97,8 @@ class SegmentRef:
     """A segment: the files below `seg/{job}/` and what of its rows is alive.
 
     rows counts all rows, deletes included. seq_min and seq_max bound the row versions. row_sum is the row sum
-    of the LIVE rows (32 hexadecimal digits). level is the number of merges behind it.
+    of the LIVE rows (32 hexadecimal digits). level is the number of merges behind it. home is where the files
+    lie: None under the prefix of the namespace itself, else under that of one it was branched from.
     """
 
     job: str
@@ -89,6 +109,7 @@ class SegmentRef:
     files: tuple[FileRef, ...]
     deletes: DeletesRef | None = None
     level: int = 0
+    home: Home | None = None
 
     @property
     def rows_live(self) -> int:
@@ -118,12 +139,47 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """Somebody else refers to this namespace's objects (a branch, a backup, an export)."""
+    """A branch refers to objects of this namespace's incarnation `inc`, or to what that refers to itself.
+
+    holder, holder_inc: the branch. jobs: whose files it refers to, wherever they lie. slots: the first and
+    the last log slot that it refers to, None where there are none.
+    """
 
     holder: str
+    holder_inc: str
+    inc: str
     jobs: tuple[str, ...]
-    seq_min: int | None
-    seq_max: int | None
+    slots: tuple[int, int] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is referred to."""
+        return not self.jobs and self.slots is None
+
+    def covers(self, seq: int) -> bool:
+        """Whether this log slot is referred to."""
+        return self.slots is not None and self.slots[0] <= seq <= self.slots[1]
+
+    def is_of(self, other: Pin) -> bool:
+        """Whether both say what the same holder refers to, now or at another time."""
+        return (self.holder, self.holder_inc) == (other.holder, other.holder_inc)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The other end of a pin: `pin` stands in the manifest of namespace `name`, and this one has to release
+    it."""
+
+    name: str
+    pin: Pin
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Where the beginning of a branch's log lies: the slots below `end` that no base before has."""
+
+    home: Home
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +203,11 @@ class Manifest:
     keys:        the newest KEYS_REMEMBERED idempotency keys of folded writes, oldest first.
     previous:    blake2b-128 of the encoded manifest that this one replaced (empty for the first).
     row_sum:     of all live rows of all segments.
+    bases:       of a branch: where the unfolded slots lie that it shares; its own begin behind the last one.
+    holds:       the pins that this namespace has in others, those of its earlier incarnations included.
+    successor:   the incarnation that a branch or copy under way is about to put in this one's place.
+    written_ms:  when the last folded write of documents was written, by its writer's clock; 0: there is none.
+    changed_ms:  the same for writes of any kind.
     """
 
     name: str
@@ -167,6 +228,11 @@ class Manifest:
     row_sum: str = f"{0:032x}"
     previous: str = ""
     created_ms: int = 0
+    bases: tuple[Base, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    successor: str = ""
+    written_ms: int = 0
+    changed_ms: int = 0
 
     def check(self) -> str | None:
         """What is wrong with this manifest, or None."""
@@ -179,6 +245,8 @@ class Manifest:
             return "a segment is listed twice"
         if len(self.ring) > RING_SLOTS or any(not 0 <= seq < self.applied for seq in self.ring):
             return "the ring holds a slot that is not folded"
+        if any(end <= start for start, end in pairwise((self.applied, *(b.end for b in self.bases)))):
+            return "the bases of the log are not in order"
         if sum(s.rows_live for s in self.segments) != self.rows_live:
             return "live rows of the segments do not add up"
         if any(s.rows_live < 0 or s.seq_max >= self.applied for s in self.segments):
@@ -212,7 +280,9 @@ class Manifest:
             value["ring"] = MappingProxyType({int(seq): str(nonce) for seq, nonce in value["ring"]})
             value["segments"] = tuple(_segment(s) for s in value["segments"])
             value["intents"] = tuple(Intent(**(i | {"inputs": tuple(i["inputs"])})) for i in value["intents"])
-            value["pins"] = tuple(Pin(**(p | {"jobs": tuple(p["jobs"])})) for p in value["pins"])
+            value["pins"] = tuple(_pin(p) for p in value["pins"])
+            value["holds"] = tuple(Hold(h["name"], _pin(h["pin"])) for h in value["holds"])
+            value["bases"] = tuple(Base(Home(**b["home"]), b["end"]) for b in value["bases"])
             value["keys"] = tuple(FoldedKey(**k) for k in value["keys"])
             manifest = cls(**value)
             wrong = manifest.check()
@@ -226,13 +296,44 @@ class Manifest:
         """The segment that `job` wrote, if it is referenced."""
         return next((s for s in self.segments if s.job == job), None)
 
+    @property
+    def home(self) -> Home:
+        """Where this incarnation's own objects lie."""
+        return Home(self.name, self.inc)
+
+    @property
+    def begins(self) -> int:
+        """The first unfolded slot that is the namespace's own; a branch shares those before it."""
+        return self.bases[-1].end if self.bases else self.applied
+
+    def home_of_slot(self, seq: int) -> Home:
+        """Where log slot `seq` lies, which is not folded."""
+        return next((base.home for base in self.bases if seq < base.end), self.home)
+
+    def slot_key(self, seq: int) -> str:
+        """The key of log slot `seq`, which is not folded."""
+        return self.home_of_slot(seq).wal(seq)
+
 
 def _segment(value: dict[str, Any]) -> SegmentRef:
     files = tuple(FileRef(**f) for f in value["files"])
     deletes = value["deletes"]
     if deletes is not None:
-        deletes = DeletesRef(deletes["job"], FileRef(**deletes["file"]), deletes["rows"])
-    return SegmentRef(**(value | {"files": files, "deletes": deletes}))
+        deletes = DeletesRef(
+            deletes["job"], FileRef(**deletes["file"]), deletes["rows"], _home(deletes["home"])
+        )
+    return SegmentRef(**(value | {"files": files, "deletes": deletes, "home": _home(value["home"])}))
+
+
+def _home(value: dict[str, str] | None) -> Home | None:
+    return None if value is None else Home(**value)
+
+
+def _pin(value: dict[str, Any]) -> Pin:
+    slots = value["slots"]
+    return Pin(
+        **(value | {"jobs": tuple(value["jobs"]), "slots": None if slots is None else (slots[0], slots[1])})
+    )
 
 
 def digest_of(encoded: bytes) -> str:

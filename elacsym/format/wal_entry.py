@@ -65,6 +65,7 @@ class WalEntry:
     epoch:    of the claim under which it was written; lower than an epoch before it makes the entry void.
     previous: blake2b-128 of the object in slot seq - 1; empty in slot 0.
     schema:   the whole schema from this entry on, or None where it does not change.
+    written_ms: when it was written, in milliseconds since 1970 by its writer's clock; for people.
     """
 
     inc: str
@@ -76,13 +77,19 @@ class WalEntry:
     previous: str
     schema: Schema | None = None
     batches: tuple[Batch, ...] = ()
+    written_ms: int = 0
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether it writes or deletes documents."""
+        return any(batch.count or batch.rows for batch in self.batches)
 
     def check(self) -> str | None:
         """What is wrong with this entry, or None."""
         if not _INC.fullmatch(self.inc) or not _HEX128.fullmatch(self.nonce):
             return "incarnation or nonce has the wrong form"
-        if self.seq < 0 or self.epoch < 1:
-            return f"seq {self.seq} or epoch {self.epoch} is out of range"
+        if self.seq < 0 or self.epoch < 1 or self.written_ms < 0:
+            return f"seq {self.seq}, epoch {self.epoch} or time {self.written_ms} is out of range"
         if (self.previous == "") != (self.seq == 0) or not (
             self.seq == 0 or _HEX128.fullmatch(self.previous)
         ):
@@ -106,6 +113,7 @@ class WalEntry:
                 "writer": self.writer,
                 "nonce": self.nonce,
                 "previous": self.previous,
+                "written_ms": self.written_ms,
                 "schema": None if self.schema is None else self.schema.to_json(),
                 "batches": [[b.id, b.key, b.count, b.rows, b.size_bytes] for b in self.batches],
             }

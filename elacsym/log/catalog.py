@@ -70,13 +70,23 @@ async def delete(
     if loaded is None or loaded.manifest.state is State.DELETED:
         raise NamespaceNotFound(name)
     # before the tombstone: a crash between the two must not leave data that no collector is reminded of
-    await store.put_if_absent(keys.dropped_hint(name), frame.encode(frame.Kind.NAME, name.encode()))
+    await remind(store, name)
     tombstone = (await file.update(transitions.tombstone)).manifest
-    await store.delete(keys.name_hint(name))
+    await unlist(store, file)
+    return tombstone
+
+
+async def unlist(store: ObjectStore, file: ManifestFile) -> None:
+    """Remove the listing hint of a namespace that does not exist; a hint that is needed is there again."""
+    await store.delete(keys.name_hint(file.name))
     again = await file.load()
     if again is not None and again.manifest.state is not State.DELETED:
-        await ensure_listed(store, name)
-    return tombstone
+        await ensure_listed(store, file.name)
+
+
+async def remind(store: ObjectStore, name: str) -> None:
+    """Make sure that a collector looks at the namespace, whether it exists or not."""
+    await store.put_if_absent(keys.dropped_hint(name), frame.encode(frame.Kind.NAME, name.encode()))
 
 
 async def list_names(

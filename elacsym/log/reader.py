@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, repeat
 from typing import Protocol
 
@@ -44,7 +45,8 @@ class LogConsumer(Protocol):
         ...
 
     def apply(self, entry: WalEntry, size_bytes: int) -> None:
-        """The next write entry that counts, in slot order, once. May raise CorruptObject."""
+        """The next write entry that counts, in slot order, once; one that a branch shares has the incarnation
+        that it was written in. May raise CorruptObject."""
         ...
 
 
@@ -213,7 +215,7 @@ class LogReader:
         """The proof of a round in order, slot first, where the store gives it without waiting."""
         if self._proven_s is None or not self.is_open:
             return False
-        began_s, slot = self._clock.monotonic_s(), self.keys.wal(self.manifest.inc, self.tail)
+        began_s, slot = self._clock.monotonic_s(), self.manifest.slot_key(self.tail)
         if not is_unchanged_now(self._store, self.file.key, self.etag, slot):
             return False
         self._proven_s = began_s
@@ -306,9 +308,9 @@ class LogReader:
     async def _round(
         self, start: int, width: int, etag: Etag, *, in_order: bool
     ) -> tuple[list[StoredObject | None], Loaded | Unchanged | None]:
-        inc = self._known.manifest.inc
+        key_of = self._known.manifest.slot_key
         probes = asyncio.gather(
-            *(self._store.get(self.keys.wal(inc, seq)) for seq in range(start, start + width)),
+            *(self._store.get(key_of(seq)) for seq in range(start, start + width)),
             return_exceptions=True,
         )
         if in_order:
@@ -346,7 +348,10 @@ class LogReader:
         """Apply the slots of a proven round up to the first absent one; later ones came while it was read."""
         taken = 0
         for seq, stored in enumerate(found, start):
+            key = self._known.manifest.slot_key(seq)
             if stored is None:
+                if seq < self._known.manifest.begins:
+                    raise CorruptObject(key, "a slot is missing that the log begins with")
                 return
             taken += 1 + len(stored.data) // _SLOT_BYTES
             if taken > _SLOTS_AT_ONCE:
@@ -354,7 +359,6 @@ class LogReader:
                 await asyncio.sleep(0)
             if seq < self._known.next:  # pushed meanwhile
                 continue
-            key = self.keys.wal(self._known.manifest.inc, seq)
             entry, digest = await self._decode(stored.data, key)
             if self._etag != etag:
                 return
@@ -376,7 +380,7 @@ class LogReader:
     def _accept(self, entry: WalEntry, size_bytes: int, digest: str) -> None:
         tail = self._known
         if entry.kind is EntryKind.WRITE and not tail.is_void(entry):
-            self._consumer.apply(entry, size_bytes)
+            self._consumer.apply(_as_own(entry, tail.manifest), size_bytes)
         tail.append(entry, size_bytes, digest)
         self._account(tail.unfolded_bytes)
 
@@ -406,6 +410,13 @@ class LogReader:
     def _pause_s(self, attempt: int) -> float:
         settings = self._settings
         return full_jitter_s(self._rng, attempt, base_s=settings.retry_base_s, cap_s=settings.retry_cap_s)
+
+
+def _as_own(entry: WalEntry, manifest: Manifest) -> WalEntry:
+    """The entry as this log means it: the options of a branch are its own, also in slots that it shares."""
+    if entry.schema is None or entry.seq >= manifest.begins:
+        return entry
+    return replace(entry, schema=replace(entry.schema, options=manifest.schema.options))
 
 
 def _answered(slots: Sequence[StoredObject | BaseException | None]) -> list[StoredObject | None]:

@@ -20,10 +20,12 @@ from elacsym.format.wal_entry import EntryKind, WalEntry
 class SlotRecord:
     """What folding and proofs need of one slot, without its payload.
 
+    inc:     the log that was read; a slot that a branch shares was written in another's.
     digest:  blake2b-128 of the object. previous: that of the slot before.
     is_void: the entry's epoch is lower than one before it, so it was not applied.
-    keys:    (idempotency key, count) of its batches; empty where void.
+    keys:    (idempotency key, count) of its batches; empty where void, and of shared slots.
     writer:  the node that wrote it.
+    written_ms: when, by that node's clock. has_documents: whether it writes or deletes any.
     """
 
     inc: str
@@ -37,6 +39,8 @@ class SlotRecord:
     is_void: bool
     keys: tuple[tuple[str, int], ...]
     writer: str
+    written_ms: int = 0
+    has_documents: bool = False
 
 
 def claimant(records: Sequence[SlotRecord]) -> str | None:
@@ -69,8 +73,9 @@ class Tail:
 
     def mismatch(self, entry: WalEntry) -> str | None:
         """Why `entry` cannot be what slot `next` holds, or None."""
-        if (entry.inc, entry.seq) != (self.manifest.inc, self.next):
-            return f"holds slot {entry.inc}:{entry.seq} where {self.manifest.inc}:{self.next} belongs"
+        inc = self.manifest.home_of_slot(self.next).inc
+        if (entry.inc, entry.seq) != (inc, self.next):
+            return f"holds slot {entry.inc}:{entry.seq} where {inc}:{self.next} belongs"
         if entry.previous != self.digest:
             return f"follows digest '{entry.previous}' where slot {self.next - 1} has '{self.digest}'"
         return None
@@ -82,9 +87,11 @@ class Tail:
     def append(self, entry: WalEntry, size_bytes: int, digest: str) -> SlotRecord:
         """Take `entry` as slot `next`; the caller has seen that `mismatch` is None."""
         is_void = self.is_void(entry)
-        keys = () if is_void else tuple((b.key, b.count) for b in entry.batches if b.key is not None)
+        is_shared = entry.seq < self.manifest.begins
+        # whoever wrote to the log that a branch begins with did not write to the branch
+        keys = () if is_void or is_shared else _keys_of(entry)
         record = SlotRecord(
-            entry.inc,
+            self.manifest.inc,
             entry.seq,
             entry.epoch,
             entry.nonce,
@@ -96,6 +103,8 @@ class Tail:
             keys,
             # a few nodes write all slots
             sys.intern(entry.writer),
+            entry.written_ms,
+            not is_void and entry.has_documents,
         )
         self._records.append(record)
         self.epoch = max(self.epoch, entry.epoch)
@@ -135,3 +144,7 @@ class Tail:
             for record in self._records:
                 self._keys |= {name: FoldedKey(name, record.seq, count) for name, count in record.keys}
         return self._keys.get(key)
+
+
+def _keys_of(entry: WalEntry) -> tuple[tuple[str, int], ...]:
+    return tuple((batch.key, batch.count) for batch in entry.batches if batch.key is not None)

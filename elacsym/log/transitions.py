@@ -19,12 +19,14 @@ from elacsym.format.manifest import (
     RING_SLOTS,
     DeletesRef,
     FoldedKey,
+    Hold,
     Intent,
     Manifest,
     Pin,
     SegmentRef,
     State,
 )
+from elacsym.format.wal_entry import EntryKind
 from elacsym.log.tail import SlotRecord
 from elacsym.types import Schema
 
@@ -49,12 +51,12 @@ def create(
     """A new namespace; `before` is the tombstone whose name is taken again. An active namespace stays as it
     is.
 
-    Pins outlive the incarnation: what they name must not be collected.
+    Pins outlive the incarnation: what they name must not be collected. So do holds: they are to be released.
     """
     if before is not None and before.state is not State.DELETED:
         return before
-    pins = () if before is None else before.pins
-    return Manifest(name=name, inc=inc, nonce=nonce, schema=schema, created_ms=created_ms, pins=pins)
+    made = Manifest(name=name, inc=inc, nonce=nonce, schema=schema, created_ms=created_ms)
+    return made if before is None else replace(made, pins=before.pins, holds=before.holds)
 
 
 def tombstone(manifest: Manifest) -> Manifest:
@@ -70,6 +72,8 @@ def tombstone(manifest: Manifest) -> Manifest:
         keys=(),
         rows_live=0,
         row_sum=f"{0:032x}",
+        bases=(),
+        successor="",
     )
 
 
@@ -135,6 +139,9 @@ def fold(
         keys=tuple(keys[-KEYS_REMEMBERED:]),
         schema=schema,
         intents=_without(manifest, job),
+        bases=tuple(base for base in manifest.bases if base.end > end),
+        written_ms=max([manifest.written_ms, *(s.written_ms for s in slots if s.has_documents)]),
+        changed_ms=max([manifest.changed_ms, *(s.written_ms for s in slots if s.kind is EntryKind.WRITE)]),
     )
 
 
@@ -165,18 +172,62 @@ def replace_segments(
 
 
 def add_pin(manifest: Manifest, pin: Pin) -> Manifest:
-    """Keep the named objects from being collected; the holder uses exactly the generation that this makes."""
+    """Keep the named objects from being collected; the holder refers to exactly those of this generation."""
     _require_active(manifest)
-    if pin in manifest.pins:
+    if any(p.is_of(pin) for p in manifest.pins):
         return manifest
     return replace(manifest, pins=(*manifest.pins, pin))
 
 
-def remove_pin(manifest: Manifest, holder: str) -> Manifest:
-    """Release every pin of a holder."""
-    if all(p.holder != holder for p in manifest.pins):
+def narrow_pin(manifest: Manifest, pin: Pin) -> Manifest:
+    """Put `pin` in the place of its holder's pin, which named more; an empty one is taken away."""
+    pins = tuple(pin if p.is_of(pin) else p for p in manifest.pins)
+    pins = tuple(p for p in pins if not (p.is_of(pin) and p.is_empty))
+    return manifest if pins == manifest.pins else replace(manifest, pins=pins)
+
+
+def narrow_hold(manifest: Manifest, hold: Hold) -> Manifest:
+    """What `narrow_pin` did, on the holder's side."""
+
+    def is_same(other: Hold) -> bool:
+        return other.name == hold.name and other.pin.is_of(hold.pin)
+
+    holds = tuple(hold if is_same(h) else h for h in manifest.holds)
+    holds = tuple(h for h in holds if not (is_same(h) and h.pin.is_empty))
+    return manifest if holds == manifest.holds else replace(manifest, holds=holds)
+
+
+def announce_successor(
+    before: Manifest | None, *, name: str, inc: str, nonce: str, successor: str
+) -> Manifest:
+    """Announce that incarnation `successor` is about to take the place of what is there.
+
+    Nobody sees a namespace where there was none: it becomes the tombstone of `inc`, which never lived. One
+    that lives is sealed. Whoever announces last, or takes the name, ends what was announced before.
+    """
+    if before is None:
+        return Manifest(name=name, inc=inc, nonce=nonce, state=State.DELETED, successor=successor)
+    if before.successor == successor:
+        return before
+    state = State.DELETED if before.state is State.DELETED else State.SEALED
+    return replace(before, state=state, successor=successor)
+
+
+def withdraw_successor(manifest: Manifest, successor: str) -> Manifest:
+    """End what was announced: it cannot be installed any more, and what was sealed goes on."""
+    if manifest.successor != successor:
         return manifest
-    return replace(manifest, pins=tuple(p for p in manifest.pins if p.holder != holder))
+    state = State.ACTIVE if manifest.state is State.SEALED else manifest.state
+    return replace(manifest, state=state, successor="")
+
+
+def install(before: Manifest, made: Manifest) -> Manifest:
+    """Put the incarnation that was announced in the place of what is there."""
+    if before.inc == made.inc:
+        return before
+    if before.successor != made.inc:
+        raise TransitionRefused(f"namespace '{made.name}' was taken by somebody else meanwhile")
+    return replace(made, pins=before.pins, holds=(*before.holds, *made.holds))
 
 
 def _is_folded(

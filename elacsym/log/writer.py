@@ -31,7 +31,9 @@ from elacsym.errors import (
     Unavailable,
 )
 from elacsym.format.digest import blake2b_128
+from elacsym.format.manifest import State
 from elacsym.format.wal_entry import Batch, EntryKind, WalEntry
+from elacsym.log import transitions
 from elacsym.log.claims import Claims, ClaimsOfAll
 from elacsym.log.commit import Decision, Outcome, Ownership, SlotAttempt, Step
 from elacsym.log.manifest_file import Loaded
@@ -202,6 +204,7 @@ class LogWriter:
         # a claim says nothing about another incarnation's log
         return (
             reader.is_open
+            and reader.manifest.state is State.ACTIVE
             and reader.manifest.inc == self._claimed_inc
             and self._ownership.may_write(reader.epoch)
         )
@@ -425,7 +428,12 @@ class LogWriter:
             if attempt or is_after_loss:
                 await asyncio.sleep(self._pause_s(attempt))
             await self._reader.check()
-            await self._claims.allow(self._reader.name, claimed_by=claimant(self._reader.slots))
+            if self._reader.manifest.state is State.SEALED:
+                # a copy looks whether there are documents, for a moment; or it died
+                if attempt < self._settings.claim_attempts // 2:
+                    continue
+                await self._unseal()
+            await self._claims.allow(self._reader.name, claimed_by=self._claimant())
             epoch = self._ownership.claim_epoch(self._reader.tail, self._reader.epoch)
             claim = self._entry(EntryKind.CLAIM, epoch)
             outcome = await self._commit(claim)
@@ -437,6 +445,18 @@ class LogWriter:
         raise NotOwner(
             f"the log of '{self._reader.name}' was claimed by others {self._settings.claim_attempts} times"
         )
+
+    async def _unseal(self) -> None:
+        """Go on where a copy sealed the namespace; the copy is refused then."""
+        sealed = self._reader.manifest.successor
+        loaded = await self._reader.file.update(lambda m: transitions.withdraw_successor(m, sealed))
+        self._reader.adopt(loaded.manifest, loaded.etag)
+
+    def _claimant(self) -> str | None:
+        """The node of the last claim of this log; whoever claimed the one that a branch begins with does not
+        count."""
+        begins = self._reader.manifest.begins
+        return claimant([record for record in self._reader.slots if record.seq >= begins])
 
     def _entry(
         self,
@@ -457,6 +477,7 @@ class LogWriter:
             reader.tail_digest,
             schema,
             batches,
+            self._clock.wall_ms(),
         )
 
     async def _commit(self, entry: WalEntry) -> Outcome:

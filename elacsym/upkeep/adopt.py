@@ -110,5 +110,5 @@ class Adoption:
         if loaded is None or loaded.manifest.state is not State.ACTIVE:
             return False
         manifest = loaded.manifest
-        slot = keys.NamespaceKeys(name).wal(manifest.inc, manifest.applied)
+        slot = manifest.slot_key(manifest.applied)
         return await services.store.get_ranges(slot, [(0, 1)]) is not None

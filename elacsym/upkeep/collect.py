@@ -1,7 +1,7 @@
 """Garbage collection of one namespace: mark, wait, look again, sweep.
 
 Garbage is what the manifest does not refer to, no pin holds and no live intent protects: files of lost or
-abandoned jobs, inputs of merges, old delete bitmaps, folded log slots, everything of other incarnations. An
+abandoned jobs, inputs of merges, old delete bitmaps, folded log slots, what is left of other incarnations. An
 object is deleted only after *this* collector has seen it as garbage for the grace period on its own clock,
 and again right before: deletion never needs to be exact, only late. A restart waits again. The intent of a
 job that died is withdrawn in the same way, so that what it uploaded becomes garbage.
@@ -10,7 +10,7 @@ job that died is withdrawn in the same way, so that what it uploaded becomes gar
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +20,7 @@ from elacsym.format.manifest import Manifest, State
 from elacsym.log import transitions
 from elacsym.log.manifest_file import ManifestFile
 from elacsym.store.base import ObjectStore
+from elacsym.upkeep.pins import Pins
 
 # a job that takes longer has died, or finds its intent gone when it commits
 INTENT_AGE_S = 3_600.0
@@ -27,7 +28,8 @@ INTENT_AGE_S = 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What one pass found: garbage still in its grace period, objects deleted, jobs that are announced."""
+    """What one pass found: garbage still in its grace period, objects deleted, jobs and branches that are
+    announced."""
 
     waiting: int
     deleted: int
@@ -41,30 +43,31 @@ class Collected:
 
 def garbage(manifest: Manifest, keys: NamespaceKeys, listed: Iterable[str]) -> set[str]:
     """Of the listed keys of a namespace, those that this generation of its manifest does not need. Pure."""
-    current = keys.incarnation(manifest.inc)
-    if manifest.state is State.DELETED:
-        return {key for key in listed if key != keys.manifest}
-    live = {keys.segment_file(manifest.inc, s.job, f.part) for s in manifest.segments for f in s.files}
-    live |= {
-        keys.segment_file(manifest.inc, s.deletes.job, s.deletes.file.part)
-        for s in manifest.segments
-        if s.deletes
-    }
-    held = {intent.job for intent in manifest.intents} | {job for pin in manifest.pins for job in pin.jobs}
+    is_gone = manifest.state is State.DELETED
+    live = set() if is_gone else set(_files_of(manifest))
+    held = {(pin.inc, job) for pin in manifest.pins for job in pin.jobs}
+    held |= {(manifest.inc, intent.job) for intent in manifest.intents}
 
     def is_live(key: str) -> bool:
         if key == keys.manifest or key in live:
             return True
-        if not key.startswith(current):
-            return False
-        seq = seq_of_wal(key)
-        if seq is not None:
-            return seq >= manifest.applied or any(
-                (pin.seq_min or 0) <= seq <= pin.seq_max for pin in manifest.pins if pin.seq_max is not None
-            )
-        return job_of_segment_file(key) in held
+        inc, seq = keys.incarnation_of(key), seq_of_wal(key)
+        if seq is None:
+            return (inc, job_of_segment_file(key)) in held
+        if inc == manifest.inc and not is_gone and seq >= manifest.applied:
+            return True
+        return any(pin.inc == inc and pin.covers(seq) for pin in manifest.pins)
 
     return {key for key in listed if not is_live(key)}
+
+
+def _files_of(manifest: Manifest) -> Iterator[str]:
+    """The files of the segments that lie under the namespace's own prefix."""
+    for segment in manifest.segments:
+        if segment.home is None:
+            yield from (manifest.home.segment_file(segment.job, file.part) for file in segment.files)
+        if segment.deletes is not None and segment.deletes.home is None:
+            yield manifest.home.segment_file(segment.deletes.job, segment.deletes.file.part)
 
 
 class Collector:
@@ -77,6 +80,7 @@ class Collector:
         self._file = ManifestFile(store, name, rng)
         self._first_seen_s: dict[str, float] = {}
         self._announced_s: dict[str, float] = {}
+        self._pins = Pins(store, name, clock, rng, grace_s=grace_s)
 
     async def run(self) -> Collected:
         """One pass. Raises StoreUnavailable; a pass that fails is simply repeated later."""
@@ -93,7 +97,11 @@ class Collector:
             await self._store.delete(key)
             del self._first_seen_s[key]
         await self._withdraw_abandoned(manifest, now_s)
-        return Collected(len(self._first_seen_s), len(due), len(self._announced_s))
+        unheld = 0
+        if manifest is not None:
+            await self._pins.release(manifest)
+            unheld = await self._pins.check(manifest)
+        return Collected(len(self._first_seen_s), len(due), len(self._announced_s) + unheld)
 
     async def _withdraw_abandoned(self, manifest: Manifest | None, now_s: float) -> None:
         """Remove the intents that this collector has seen for INTENT_AGE_S: their files become garbage."""

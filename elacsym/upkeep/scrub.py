@@ -18,7 +18,6 @@ from elacsym.errors import CorruptObject, NamespaceNotFound
 from elacsym.format import deletes as deletes_format
 from elacsym.format import segment as segment_format
 from elacsym.format.digest import blake2b_128
-from elacsym.format.keys import NamespaceKeys
 from elacsym.format.manifest import FileRef, Manifest, SegmentRef, State
 from elacsym.format.wal_entry import WalEntry
 from elacsym.log.manifest_file import ManifestFile
@@ -52,7 +51,7 @@ async def scrub(store: ObjectStore, name: str, *, compute: Compute, rng: random.
         if loaded is None or loaded.manifest.state is State.DELETED:
             raise NamespaceNotFound(name)
         attempt = ScrubReport(name, objects=1)
-        scrubber = _Scrubber(store, NamespaceKeys(name), loaded.manifest, compute, attempt)
+        scrubber = _Scrubber(store, loaded.manifest, compute, attempt)
         await scrubber.run()
         again = await file.load()
         missing = any(reason == _MISSING for _, reason in attempt.problems)
@@ -69,12 +68,11 @@ class _Scrubber:
     def __init__(
         self,
         store: ObjectStore,
-        keys: NamespaceKeys,
         manifest: Manifest,
         compute: Compute,
         report: ScrubReport,
     ) -> None:
-        self._store, self._keys, self._manifest = store, keys, manifest
+        self._store, self._manifest = store, manifest
         self._compute, self._report = compute, report
 
     async def run(self) -> None:
@@ -84,7 +82,7 @@ class _Scrubber:
 
     async def _segment(self, ref: SegmentRef) -> None:
         """Check the files one after the other: at most two are in memory."""
-        prefix = self._keys.segment_file(self._manifest.inc, ref.job, "")
+        prefix = (ref.home or self._manifest.home).segment_file(ref.job, "")
         rows_file = ref.file(segment_format.ROWS)
         if rows_file is None:
             self._problem(prefix + segment_format.ROWS, "the segment lacks this file")
@@ -104,7 +102,8 @@ class _Scrubber:
         """(rows,) bool, or None where the bitmap cannot be read."""
         if ref.deletes is None:
             return np.zeros(ref.rows, np.bool_)
-        key = self._keys.segment_file(self._manifest.inc, ref.deletes.job, ref.deletes.file.part)
+        home = ref.deletes.home or self._manifest.home
+        key = home.segment_file(ref.deletes.job, ref.deletes.file.part)
         data = await self._read(key, ref.deletes.file)
         if data is None:
             return None
@@ -136,10 +135,12 @@ class _Scrubber:
     async def _log(self) -> None:
         tail = Tail(self._manifest)
         while True:
-            key = self._keys.wal(self._manifest.inc, tail.next)
+            key = self._manifest.slot_key(tail.next)
             try:
                 found = await self._store.get(key)
                 if found is None:
+                    if tail.next < self._manifest.begins:
+                        self._problem(key, _MISSING)
                     return
                 self._count(found.data)
                 entry = WalEntry.decode(found.data, key=key)

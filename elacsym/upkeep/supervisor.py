@@ -18,6 +18,7 @@ from elacsym.engine.fold import fold
 from elacsym.engine.namespace import Namespace
 from elacsym.errors import ElacsymError, NamespaceNotFound
 from elacsym.format import keys
+from elacsym.log import catalog
 from elacsym.log.transitions import TransitionRefused
 from elacsym.telemetry import UPKEEP_RUNS, UPKEEP_SECONDS, get_logger
 from elacsym.upkeep import policy
@@ -185,7 +186,7 @@ class Upkeep:
         )
 
     async def _remember_dropped(self, now_s: float) -> None:
-        """Look for deleted namespaces, in this process or elsewhere, whose data is still there."""
+        """Look for namespaces, deleted or released in this process or elsewhere, that left garbage."""
         if now_s < self._dropped_due_s:
             return
         self._dropped_due_s = now_s + self._collect_period_s()
@@ -205,15 +206,22 @@ class Upkeep:
                 services.store, name, services.clock, services.rng, grace_s=services.settings.gc_grace_s
             )
             self._collectors[name] = collector
-        collected = await self._job("collect", name, collector.run)
-        if isinstance(collected, Collected) and collected.is_clean:
-            # nothing left: the next fold or merge of the namespace asks for it again
-            is_dropped = name in self._dropped
-            self._forget_garbage(name)
-            if is_dropped:
-                await self._job("collect", name, lambda: self._services.store.delete(keys.dropped_hint(name)))
-        else:
+        if not await self._is_clean(name, collector):
             self._due_s[name] = now_s + self._collect_period_s()
+            return
+        if name in self._dropped:
+            # who wants another look meanwhile must not find the reminder there and lose it: it goes first
+            await self._job("collect", name, lambda: self._services.store.delete(keys.dropped_hint(name)))
+            if not await self._is_clean(name, collector):
+                await self._job("collect", name, lambda: catalog.remind(self._services.store, name))
+                self._due_s[name] = now_s + self._collect_period_s()
+                return
+        # nothing left: the next fold or merge of the namespace asks for it again
+        self._forget_garbage(name)
+
+    async def _is_clean(self, name: str, collector: Collector) -> bool:
+        collected = await self._job("collect", name, collector.run)
+        return isinstance(collected, Collected) and collected.is_clean
 
     def _forget_garbage(self, name: str) -> None:
         del self._due_s[name]

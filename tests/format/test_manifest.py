@@ -10,9 +10,12 @@ from elacsym.errors import CorruptObject
 from elacsym.format import blob, frame
 from elacsym.format.digest import blake2b_128
 from elacsym.format.manifest import (
+    Base,
     DeletesRef,
     FileRef,
     FoldedKey,
+    Hold,
+    Home,
     Intent,
     Manifest,
     Pin,
@@ -34,6 +37,7 @@ SCHEMA = Schema(
         "vector": Attribute(AttributeType.parse("[3]f32"), filterable=False),
     },
 )
+HOME = Home("source", "e" * 16)
 FULL = Manifest(
     "Docs",
     "00ff" * 4,
@@ -45,14 +49,22 @@ FULL = Manifest(
     ring={7: "01" * 16, 8: "02" * 16},
     tail_digest="03" * 16,
     schema=SCHEMA,
-    segments=(SEGMENT, replace(SEGMENT, job="job3", deletes=None, row_sum=f"{6:032x}")),
+    segments=(SEGMENT, replace(SEGMENT, job="job3", deletes=None, row_sum=f"{6:032x}", home=HOME)),
     intents=(Intent("job4", "compact", ("job1", "job3"), 12, "node-1"),),
-    pins=(Pin("branch", ("job1",), 3, None),),
+    pins=(
+        Pin("branch", "b" * 16, "c" * 16, ("job1",), (3, 4)),
+        Pin("other", "d" * 16, "c" * 16, ("job1",)),
+    ),
     keys=(FoldedKey("key ä", 8, 3),),
     rows_live=16,
     row_sum=f"{11:032x}",
     previous="04" * 16,
     created_ms=1_700_000_000_000,
+    bases=(Base(HOME, 11), Base(Home("Docs.2", "f" * 16), 12)),
+    holds=(Hold("source", Pin("Docs", "00ff" * 4, "e" * 16, ("job3",))),),
+    successor="a" * 16,
+    written_ms=1_700_000_000_001,
+    changed_ms=1_700_000_000_002,
 )
 SAMPLES = {"small": SMALL, "full": FULL, "tombstone": replace(SMALL, state=State.DELETED, generation=3)}
 
@@ -84,6 +96,8 @@ WRONG = [
     {"row_sum": f"{12:032x}"},
     {"segments": (SEGMENT, SEGMENT)},
     {"segments": (replace(SEGMENT, rows=3),), "rows_live": -1},
+    {"bases": (Base(HOME, 9),)},
+    {"bases": (Base(HOME, 11), Base(HOME, 11))},
 ]
 
 

@@ -187,7 +187,7 @@ def test_an_intent_names_segments_that_stand_and_is_added_once():
 
 
 def test_a_tombstone_refuses_every_change_and_may_be_created_again():
-    manifest = transitions.add_pin(folded(segment("a", 5, 50)), Pin("backup", ("a",), None, None))
+    manifest = transitions.add_pin(folded(segment("a", 5, 50)), Pin("branch", "b" * 16, INC, ("a",)))
     tombstone = transitions.tombstone(manifest)
     assert (tombstone.state, tombstone.segments, tombstone.rows_live) == (State.DELETED, (), 0)
     assert tombstone.check() is None

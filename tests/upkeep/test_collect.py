@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from support.database import document, open_database, schema, upsert
 from support.hooks import HookedStore
@@ -164,8 +166,8 @@ def test_files_are_kept_while_referenced_pinned_or_announced():
     segment = SegmentRef("a", 1, 0, 0, f"{0:032x}", (FileRef("ids", 1, ""),))
     manifest = Manifest("docs", inc, "1" * 32, applied=1, segments=(segment,), rows_live=1)
     manifest = transitions.add_intent(manifest, Intent("job", "compact", ("a",), 1, "node"))
-    manifest = transitions.add_pin(manifest, Pin("backup", ("pinned",), None, None))
+    manifest = transitions.add_pin(manifest, pin := Pin("branch", "b" * 16, inc, ("pinned",)))
     listed = {job: keys.segment_file(inc, job, "ids") for job in ("a", "job", "pinned", "gone", "job1")}
     assert garbage(manifest, keys, listed.values()) == {listed["gone"], listed["job1"]}
-    released = transitions.remove_pin(manifest, "backup")
+    released = transitions.narrow_pin(manifest, replace(pin, jobs=()))
     assert listed["pinned"] in garbage(released, keys, listed.values())
