@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from elacsym.engine.branch import BranchRequest, branch
 from elacsym.engine.namespace import Namespace, NeedsOf, Services
+from elacsym.engine.prepare import check_first
 from elacsym.engine.request import WriteRequest
 from elacsym.engine.schema import extended
 from elacsym.errors import InvalidRequest, NamespaceNotFound
@@ -78,12 +79,38 @@ class Database:
     ) -> WriteResult:
         """Commit one atomic write. `deadline_s`: seconds from now until DeadlineExceeded or OutcomeUnknown.
 
+        A namespace that is missing is made first where the request says so; one that would be refused makes
+        none. Should the store fail between the two, an empty namespace is left, which a repetition fills.
+
         Raises NamespaceNotFound, InvalidRequest, Overloaded, NotOwner, StoreUnavailable, OutcomeUnknown.
         """
         # the log wants a reading of the clock; opening the namespace counts
         until_s = None if deadline_s is None else self.services.clock.monotonic_s() + deadline_s
-        return await self._with(
-            name, lambda namespace: namespace.write(request, key=idempotency_key, deadline_s=until_s)
+
+        def write(namespace: Namespace) -> Awaitable[WriteResult]:
+            return namespace.write(request, key=idempotency_key, deadline_s=until_s)
+
+        try:
+            return await self._with(name, write)
+        except NamespaceNotFound:
+            if not (bool(request.upserts) if request.creates is None else request.creates):
+                raise
+        await self._make_for(name, request)
+        return await self._with(name, write)
+
+    async def _make_for(self, name: str, request: WriteRequest) -> None:
+        """Make the namespace that a request is the first of. Raises InvalidRequest if it would be refused
+        there."""
+        declared = request.change and request.change.id_type
+        if not (request.upserts or declared or (request.schema and request.schema.id_type)):
+            raise InvalidRequest(
+                "create_namespace", "a namespace without documents needs the type of its ids in schema.id"
+            )
+        services = self.services
+        await check_first(request, services.compute)
+        log = services.settings.log
+        await catalog.create(
+            services.store, name, Schema(), clock=services.clock, rng=services.rng, settings=log
         )
 
     async def query(self, name: str, query: Query) -> QueryResult:

@@ -20,13 +20,13 @@ from elacsym.engine.tuning import Tuning
 from elacsym.engine.view import NamespaceView
 from elacsym.errors import CorruptObject, InvalidRequest, Unavailable
 from elacsym.format.keys import NamespaceKeys
-from elacsym.index.ids import IdColumn
+from elacsym.format.reading import Steps
 from elacsym.log.claims import Claims, ClaimsOfAll
 from elacsym.log.reader import LogReader
 from elacsym.log.settings import LogSettings
 from elacsym.log.writer import LogWriter
-from elacsym.query.ast import Filter, Hit, Query, QueryResult
-from elacsym.query.execute import execute, matching_ids
+from elacsym.query.ast import Hit, Query, QueryResult
+from elacsym.query.execute import execute
 from elacsym.query.hits import documents
 from elacsym.query.plan import Needs
 from elacsym.query.searchable import SearchSnapshot
@@ -35,7 +35,7 @@ from elacsym.store.base import ObjectStore
 from elacsym.store.cache import ObjectCache, ObjectMissing
 from elacsym.store.drive import drive
 from elacsym.telemetry import WRITES_PACED
-from elacsym.types import Consistency, DocumentId, Schema, Token, WriteResult
+from elacsym.types import Consistency, DocumentId, Effects, Schema, Token, WriteResult
 
 T = TypeVar("T")
 NeedsOf = Callable[[Schema], Needs]
@@ -89,7 +89,7 @@ class Namespace:
         shared = (services.clock, services.rng, services.settings.log)
         self.reader = LogReader(services.store, name, self.view, *shared, compute=services.compute)
         preparer = Preparer(
-            lambda: self.view.schema, self._matching_ids, self.view.expect, services.rng, services.compute
+            lambda: self.view.schema, self._read_at_tail, self.view.expect, services.rng, services.compute
         )
         self.writer = LogWriter(
             self.reader,
@@ -148,6 +148,10 @@ class Namespace:
         """Commit one atomic write; the result means that it is durable and every later strong read sees
         it."""
         self._touch()
+        if not (request.has_documents or request.has_schema):
+            # nothing to commit; the token is that of the last slot
+            await self.reader.check()
+            return WriteResult(0, Token(self.reader.manifest.inc, max(0, self.reader.tail - 1)), Effects())
         known = self.view.schema
         try:
             return await self._committed(request, key, deadline_s)
@@ -163,9 +167,13 @@ class Namespace:
         self, request: WriteRequest, key: str | None, deadline_s: float | None
     ) -> WriteResult:
         item = await item_of(request, self.view.schema, key, self.services.compute)
-        await self._paced(item.size_bytes, deadline_s)
-        committed = await self.writer.write(item, deadline_s=deadline_s)
-        return WriteResult(committed.count, Token(committed.inc, committed.seq))
+        if not request.ignores_pressure:
+            await self._paced(item.size_bytes, deadline_s)
+        committed = await self.writer.write(
+            item, deadline_s=deadline_s, ignores_pressure=request.ignores_pressure
+        )
+        effects = committed.detail if isinstance(committed.detail, Effects) else None
+        return WriteResult(committed.count, Token(committed.inc, committed.seq), effects)
 
     async def query(self, query: Query, *, since_s: float | None = None) -> QueryResult:
         """Answer one query from one snapshot. since_s: see `snapshot`."""
@@ -247,9 +255,14 @@ class Namespace:
             await self.reader.check()
             return await answer(await self.view.snapshot())
 
-    async def _matching_ids(self, filter_: Filter) -> IdColumn:
-        snapshot = await self.view.snapshot()
-        return await drive(matching_ids(snapshot, filter_), self.services.compute)
+    async def _read_at_tail(self, make: Callable[[SearchSnapshot], Steps[T]]) -> T:
+        """What steps give over everything that is applied."""
+        try:
+            return await drive(make(await self.view.snapshot()), self.services.compute)
+        except ObjectMissing:
+            # others' jobs have replaced the files: the state is the same in newer ones
+            await self.reader.check()
+            return await drive(make(await self.view.snapshot()), self.services.compute)
 
     async def _paced(self, size_bytes: int, deadline_s: float | None) -> None:
         """Let folding keep up with writes, within half of the time that a write has."""

@@ -4,27 +4,37 @@ when their entry is cut.
 Consecutive small requests with distinct ids become one Arrow payload: it lies in the first one's batch, and
 the batches of the others are empty. Each stays a batch of its own, with its own idempotency key, and is
 refused alone.
+
+A request that looks at stored documents sees exactly the log up to the slot before its entry. So one that
+goes by filters is always the first of an entry; one that goes by ids may follow others that do and plain
+ones, as long as none of them touches the same ids. Requests behind it do not disturb what it read.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
 
 from elacsym.clock import new_nonce
 from elacsym.compute import Compute
-from elacsym.engine import columns, payload
+from elacsym.engine.choose import Named, by_filter, named
+from elacsym.engine.draft import Draft, declared, drafted, redrafted
 from elacsym.engine.payload import RowChanges
 from elacsym.engine.request import WriteRequest
-from elacsym.engine.schema import extended, merged
+from elacsym.engine.settle import Encoded, encoded, settled
 from elacsym.errors import ElacsymError, InvalidRequest
+from elacsym.format.reading import Steps, resident
 from elacsym.format.wal_entry import Batch
-from elacsym.index.ids import IdColumn
+from elacsym.index.values import parse_uuid
 from elacsym.log.writer import Prepared
-from elacsym.query.ast import Filter
-from elacsym.types import Attribute, DocumentId, IdType, Schema
+from elacsym.query.searchable import SearchSnapshot
+from elacsym.types import DocumentId, Effects, Schema
+
+T = TypeVar("T")
 
 # up to this many documents a request is small: building its columns costs mostly what any number of documents
 # costs
@@ -32,23 +42,25 @@ SMALL_DOCUMENTS = 32
 # up to this many documents, building columns is shorter than a hop to the pool
 _INLINE_DOCUMENTS = 64
 _INLINE_BYTES = 256 * 1024
+# beyond this many ids, looking whether a request shares any takes longer than an entry of its own
+_SHARED_IDS_MAX = 16_384
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """Changes with their payload, and what they add to the schema."""
+class ReadStored(Protocol):
+    """Runs steps over the state of the log before the entry."""
 
-    changes: RowChanges
-    payload: bytes
-    added: dict[str, Attribute]
-    id_type: IdType | None
+    async def __call__(self, make: Callable[[SearchSnapshot], Steps[T]]) -> T:
+        """What the steps give. Raises what they raise, and StoreUnavailable, CorruptObject."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class WriteItem:
-    """A request as it waits for its entry; `encoded` is None for a small one."""
+    """A request as it waits for its entry. draft: its columns, None for a small one; encoded: where nothing
+    stored takes part, the changes, too."""
 
     request: WriteRequest
+    draft: Draft | None
     encoded: Encoded | None
     size_bytes: int
     idempotency_key: str | None
@@ -56,35 +68,35 @@ class WriteItem:
 
 async def item_of(request: WriteRequest, schema: Schema, key: str | None, compute: Compute) -> WriteItem:
     """The request, checked against `schema` and encoded unless it is small. Raises InvalidRequest."""
-    assert request.delete_filter is None or not (request.upserts or request.deletes), "a filter stands alone"
-    if not (
-        request.upserts or request.deletes or request.delete_filter is not None or request.schema is not None
-    ):
-        raise InvalidRequest(request.path, "nothing to write; give at least one document")
-    is_small = len(request.upserts) <= SMALL_DOCUMENTS and not request.deletes
+    is_small = len(request.upserts) + len(request.patches) <= SMALL_DOCUMENTS and not request.deletes
     # ids to be deleted have the type that the writes before them give, which wait in the queue perhaps
     if is_small or (request.deletes and schema.id_type is None):
-        return WriteItem(request, None, _estimated_bytes(request), key)
-    encoded = await compute.bulk.run(_encoded, request, schema)
-    return WriteItem(request, encoded, len(encoded.payload), key)
+        return WriteItem(request, None, None, _estimated_bytes(request), key)
+    draft = await compute.bulk.run(drafted, request, schema)
+    if request.is_reading:
+        return WriteItem(request, draft, None, _estimated_bytes(request), key)
+    changes = await compute.bulk.run(encoded, draft)
+    return WriteItem(request, draft, changes, len(changes.payload), key)
 
 
-def _encoded(request: WriteRequest, schema: Schema) -> Encoded:
-    built = columns.build(request.upserts, schema, path=request.path) if request.upserts else None
-    id_type = built.id_type if built else schema.id_type
-    deletes = None
-    if request.deletes:
-        deletes = columns.id_column(request.deletes, replace(schema, id_type=id_type), lambda i: f"ids[{i}]")
-    if id_type is None:
-        # a namespace without documents has nothing to delete, and ids of no type yet
-        deletes = None
-    changes = RowChanges(built.ids if built else None, built.arrays if built else {}, deletes)
-    return Encoded(changes, payload.encode(changes), built.attributes if built else {}, id_type)
+async def check_first(request: WriteRequest, compute: Compute) -> None:
+    """Raise InvalidRequest if the request would be refused as the first of a new namespace."""
+
+    def check() -> None:
+        draft = drafted(request, Schema())
+        snapshot = SearchSnapshot(Schema(), (), "", 0, 0)
+        if request.is_by_filter:
+            settled(draft, resident(by_filter(snapshot, draft)))
+        elif request.is_reading:
+            settled(draft, resident(named(snapshot, [request])).read(request))
+
+    await compute.bulk.run(check)
 
 
 def _estimated_bytes(request: WriteRequest) -> int:
     """About what a small request adds to its entry: for the bounds of queue and entry."""
-    values = (v for document in request.upserts for v in document.attributes.values())
+    documents = (*request.upserts, *request.patches)
+    values = (v for document in documents for v in document.attributes.values())
     return 256 + 16 * len(request.deletes) + sum(16 + _estimated_value_bytes(v) for v in values)
 
 
@@ -95,76 +107,108 @@ def _estimated_value_bytes(value: Any) -> int:
 
 
 class Preparer:
-    """Turns a prefix of the queue into the batches of one entry, in order; implements the log's preparer.
-
-    A request that reads state (delete by filter) sees exactly the log up to the slot before its entry: it is
-    always the first of an entry, and requests behind it do not disturb what it read.
-    """
+    """Turns a prefix of the queue into the batches of one entry, in order; implements the log's preparer."""
 
     def __init__(
         self,
         schema: Callable[[], Schema],
-        matching_ids: Callable[[Filter], Awaitable[IdColumn]],
+        read: ReadStored,
         expect: Callable[[dict[str, RowChanges]], None],
         rng: random.Random,
         compute: Compute,
     ) -> None:
-        self._schema, self._matching_ids, self._expect = schema, matching_ids, expect
+        self._schema, self._read, self._expect = schema, read, expect
         self._rng, self._compute = rng, compute
 
     async def prepare(self, items: Sequence[WriteItem], seq: int) -> Prepared:  # noqa: ARG002 - rows get it later
         """The batches of a prefix of `items`; a request that breaks a rule is refused alone."""
         before = schema = self._schema()
         entry = _Entry(self._rng)
-        for run in _runs(items):
-            if entry.outcomes and run[0].request.delete_filter is not None:
-                break
-            schema = await self._settle(run, schema, entry)
+        group = _sharing(items, schema)
+        known = await self._named([item.request for item in group])
+        while len(entry.outcomes) < len(group):
+            run = _run_of(group, len(entry.outcomes), schema)
+            schema = await self._settle(run, schema, entry, known)
         self._expect(entry.own)
-        changed = None if schema is before else schema
-        return Prepared(tuple(entry.batches), changed, tuple(entry.outcomes), len(entry.outcomes))
+        return Prepared(
+            tuple(entry.batches),
+            None if schema is before else schema,
+            tuple(entry.outcomes),
+            len(entry.outcomes),
+            tuple(entry.effects),
+        )
 
-    async def _settle(self, run: Sequence[WriteItem], schema: Schema, entry: _Entry) -> Schema:
+    async def _named(self, requests: Sequence[WriteRequest]) -> Named | ElacsymError | None:
+        """The documents that requests look at by id; why they cannot be read fails those requests only."""
+        looking = [request for request in requests if request.is_reading and not request.is_by_filter]
+        if not looking:
+            return None
+        try:
+            return await self._read(lambda snapshot: named(snapshot, looking))
+        except ElacsymError as error:
+            return error
+
+    async def _settle(
+        self, run: Sequence[WriteItem], schema: Schema, entry: _Entry, known: Named | ElacsymError | None
+    ) -> Schema:
         """Add a run to the entry; the schema after it. One that breaks a rule is taken apart to find who
         does."""
         try:
-            encoded, after = await self._together(run, schema)
+            changes = await self._together(run, schema, known)
         except ElacsymError as error:
             if len(run) == 1:
                 entry.outcomes.append(error)
                 return schema
             for item in run:
-                schema = await self._settle([item], schema, entry)
+                schema = await self._settle([item], schema, entry, known)
             return schema
-        entry.add(run, encoded)
-        return after
+        entry.add(run, changes)
+        return changes.draft.after
 
-    async def _together(self, run: Sequence[WriteItem], schema: Schema) -> tuple[Encoded, Schema]:
-        request, encoded = run[0].request, run[0].encoded
-        if request.schema is not None:
-            schema = extended(schema, request.schema)
-        if request.delete_filter is not None:
-            ids = await self._matching_ids(request.delete_filter)
-            changes = RowChanges(None, {}, ids if len(ids) else None)
-            return Encoded(changes, await self._compute.bulk.run(payload.encode, changes), {}, None), schema
-        if encoded is None or (request.deletes and schema.id_type is None):
-            encoded = await self._encoded_now(run, schema)
-        try:
-            return encoded, merged(schema, encoded.added, id_type=encoded.id_type)
-        except InvalidRequest:
-            # the schema grew since the request came: under the schema of this slot its values may fit, or the
-            # refusal names the document
-            encoded = await self._encoded_now(run, schema)
-            return encoded, merged(schema, encoded.added, id_type=encoded.id_type)
-
-    async def _encoded_now(self, run: Sequence[WriteItem], schema: Schema) -> Encoded:
-        request = run[0].request
+    async def _together(
+        self, run: Sequence[WriteItem], schema: Schema, known: Named | ElacsymError | None
+    ) -> Encoded:
+        first = run[0]
+        request = first.request
         if len(run) > 1:
             request = replace(request, upserts=[d for item in run for d in item.request.upserts])
-        rows, size_bytes = len(request.upserts) + len(request.deletes), sum(item.size_bytes for item in run)
-        if rows <= _INLINE_DOCUMENTS and size_bytes <= _INLINE_BYTES:
-            return _encoded(request, schema)
-        return await self._compute.bulk.run(_encoded, request, schema)
+        rows = len(request.upserts) + len(request.patches) + len(request.deletes)
+        size_bytes = sum(item.size_bytes for item in run)
+        is_short = rows <= _INLINE_DOCUMENTS and size_bytes <= _INLINE_BYTES
+        if first.encoded is not None and first.encoded.draft.before is schema:
+            return first.encoded
+        if not request.is_reading:
+            return await self._run(is_short, _encoded, request, schema, first)
+        draft = await self._run(is_short, _drafted, request, schema, first.draft)
+        if request.is_by_filter:
+            read = await self._read(lambda snapshot: by_filter(snapshot, draft))
+            return await self._run(False, settled, draft, read)
+        if isinstance(known, ElacsymError):
+            raise known
+        assert known is not None, "its documents were read"
+        return await self._run(is_short, settled, draft, known.read(request))
+
+    async def _run(self, is_short: bool, fn: Callable[..., T], *args: Any) -> T:
+        return fn(*args) if is_short else await self._compute.bulk.run(fn, *args)
+
+
+def _drafted(request: WriteRequest, schema: Schema, draft: Draft | None) -> Draft:
+    return drafted(request, schema) if draft is None else redrafted(draft, schema)
+
+
+def _encoded(request: WriteRequest, schema: Schema, item: WriteItem) -> Encoded:
+    if item.encoded is None:
+        return encoded(drafted(request, schema))
+    draft = redrafted(item.encoded.draft, schema)
+    if draft.upserts is item.encoded.draft.upserts and _keeps_names(draft, item.encoded.draft):
+        return replace(item.encoded, draft=draft)
+    return encoded(draft)
+
+
+def _keeps_names(draft: Draft, before: Draft) -> bool:
+    """Whether the columns of the upserts are called the same under both."""
+    arrays = {} if draft.upserts is None else draft.upserts.arrays
+    return all(draft.after.stored(name) == before.after.stored(name) for name in arrays)
 
 
 class _Entry:
@@ -172,40 +216,102 @@ class _Entry:
 
     def __init__(self, rng: random.Random) -> None:
         self.batches: list[Batch] = []
+        self.effects: list[Effects] = []
         self.outcomes: list[int | Exception] = []
         self.own: dict[str, RowChanges] = {}
         self._rng = rng
 
-    def add(self, run: Sequence[WriteItem], encoded: Encoded) -> None:
+    def add(self, run: Sequence[WriteItem], changes: Encoded) -> None:
         """One batch for each request of the run; the first carries the payload of all."""
+        begin = 0
         for position, item in enumerate(run):
-            rows = len(item.request.upserts)
-            deleted = item.request.deletes or encoded.changes.deletes or ()
-            count = rows + len(deleted)
-            data = b"" if position else encoded.payload
-            batch = Batch(new_nonce(self._rng), item.idempotency_key, count, rows, data)
+            end = begin + len(item.request.upserts)
+            effects = changes.effects if len(run) == 1 else _share(item.request, changes, begin, end)
+            rows = changes.changes.rows if len(run) == 1 else end - begin
+            data = b"" if position else changes.payload
+            batch = Batch(new_nonce(self._rng), item.idempotency_key, effects.affected, rows, data)
             self.outcomes.append(len(self.batches))
             self.batches.append(batch)
+            self.effects.append(effects)
             if not position:
-                self.own[batch.id] = encoded.changes
+                self.own[batch.id] = changes.changes
+            begin = end
 
 
-def _runs(items: Sequence[WriteItem]) -> Iterator[list[WriteItem]]:
-    """The items in order, in runs: small requests of documents only, with distinct ids, stand together."""
-    run: list[WriteItem] = []
-    seen: set[DocumentId] = set()
-    for item in items:
-        ids = [document.id for document in item.request.upserts]
+def _share(request: WriteRequest, changes: Encoded, begin: int, end: int) -> Effects:
+    """The effects of the request that brought the documents [begin, end) of a run."""
+    upserts = changes.changes.upserts
+    wants_ids = request.wants_ids and upserts is not None
+    return Effects(
+        upserted=end - begin if request.upserts else None,
+        upserted_ids=tuple(upserts.take(np.arange(begin, end))) if wants_ids and upserts is not None else (),
+        bytes_written=int(changes.upsert_bytes[begin:end].sum()),
+    )
+
+
+def _sharing(items: Sequence[WriteItem], schema: Schema) -> Sequence[WriteItem]:
+    """The first items, as many as can be in one entry: none looks at what one before it may change."""
+    touched: set[DocumentId] = set()
+    noted = 0
+    for position, item in enumerate(items):
         request = item.request
-        is_plain = item.encoded is None and request.schema is None and request.delete_filter is None
-        is_plain = is_plain and not request.deletes and all(type(id_) in (int, str) for id_ in ids)
-        if run and not (is_plain and seen.isdisjoint(ids)):
-            yield run
-            run, seen = [], set()
-        if is_plain:
-            run.append(item)
-            seen.update(ids)
-        else:
-            yield [item]
-    if run:
-        yield run
+        if not position or not request.is_reading:
+            continue
+        # before the first document there is nothing to look at, and no type that ids are compared as
+        if request.is_by_filter or items[0].request.is_by_filter or schema.id_type is None:
+            return items[:position]
+        for earlier in items[noted:position]:
+            touched.update(_touched(earlier.request, schema))
+        noted = position
+        if len(touched) > _SHARED_IDS_MAX or not touched.isdisjoint(_touched(request, schema)):
+            return items[:position]
+    return items
+
+
+def _touched(request: WriteRequest, schema: Schema) -> Iterator[DocumentId]:
+    """The ids that a request names, as they are compared."""
+    for ids in ((d.id for d in request.upserts), (d.id for d in request.patches), request.deletes):
+        for id_ in ids:
+            if type(id_) in (int, str):  # else the request is refused
+                yield _canonical(id_) if schema.id_type == "uuid" else id_
+
+
+def _canonical(id_: DocumentId) -> DocumentId:
+    try:
+        return parse_uuid(str(id_))
+    except ValueError:
+        return id_
+
+
+def _run_of(items: Sequence[WriteItem], begin: int, schema: Schema) -> list[WriteItem]:
+    """The item at `begin`, and those behind it that stand together with it: small requests of nothing but
+    upserts of the same rules, with distinct ids."""
+    run = [items[begin]]
+    if not _is_plain(items[begin], schema):
+        return run
+    first = items[begin].request
+    seen = {document.id for document in first.upserts}
+    for item in items[begin + 1 :]:
+        request = item.request
+        ids = [document.id for document in request.upserts]
+        is_alike = (request.inference, request.requires_all_vectors) == (
+            first.inference,
+            first.requires_all_vectors,
+        )
+        if not (is_alike and _is_plain(item, schema) and seen.isdisjoint(ids)):
+            break
+        run.append(item)
+        seen.update(ids)
+    return run
+
+
+def _is_plain(item: WriteItem, schema: Schema) -> bool:
+    request = item.request
+    if item.encoded is not None or request.is_reading or request.deletes:
+        return False
+    if not all(type(document.id) in (int, str) for document in request.upserts):
+        return False
+    try:
+        return not request.has_schema or declared(request, schema) is schema
+    except InvalidRequest:
+        return False

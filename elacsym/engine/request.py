@@ -61,11 +61,11 @@ class SchemaChange:
 
 @dataclass(frozen=True, slots=True)
 class ByFilter:
-    """An operation on all documents that a filter matches. At most rows_max; beyond that it is refused, or,
-    where is_partial, done for the first rows_max in id order."""
+    """An operation on all documents that a filter matches. At most rows_max (None: any number); beyond that
+    it is refused, or, where is_partial, done for the first rows_max in id order."""
 
     condition: Filter
-    rows_max: int
+    rows_max: int | None = None
     is_partial: bool = False
 
 
@@ -83,16 +83,16 @@ class WriteRequest:
     upserts. requires_all_vectors: every upsert must bring every vector attribute of the schema, and vectors
     are refused where the namespace was created without. ignores_pressure: not slowed down or refused for what
     is not indexed yet. wants_ids: the result names ids. `path` is the JSON name of `upserts` in error
-    messages, `patch_path` that of `patches`.
+    messages, `patch_path` that of `patches`, `delete_path` that of `deletes`.
     """
 
     upserts: Sequence[Document] = ()
     deletes: Sequence[DocumentId] = ()
-    delete_filter: Filter | None = None
     schema: Schema | None = None
     path: str = "documents"
     patches: Sequence[Document] = ()
     patch_path: str = "patch_rows"
+    delete_path: str = "ids"
     upsert_condition: Filter | None = None
     patch_condition: Filter | None = None
     delete_condition: Filter | None = None
@@ -105,3 +105,24 @@ class WriteRequest:
     requires_all_vectors: bool = False
     ignores_pressure: bool = False
     wants_ids: bool = False
+
+    @property
+    def is_by_filter(self) -> bool:
+        """Whether documents are chosen by a filter."""
+        return self.delete_by_filter is not None or self.patch_by_filter is not None
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether what it does depends on stored documents."""
+        is_tested = self.upsert_condition is not None or self.delete_condition is not None
+        return bool(self.patches) or is_tested or self.is_by_filter
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether it is about documents, and not of a schema only."""
+        return bool(self.upserts or self.patches or self.deletes) or self.is_by_filter
+
+    @property
+    def has_schema(self) -> bool:
+        """Whether it says something of the schema."""
+        return self.schema is not None or self.change is not None

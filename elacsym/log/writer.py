@@ -78,12 +78,14 @@ class Prepared:
     outcomes: for each of the `taken` items the index of its batch, or why it alone is rejected. A batch
               carries the idempotency key of its item.
     taken:    how many items were looked at, at least one; the others wait for the next entry.
+    details:  for each batch what its `Committed` brings back; none where no preparer says anything.
     """
 
     batches: Sequence[Batch]
     schema: Schema | None
     outcomes: Sequence[int | Exception]
     taken: int
+    details: Sequence[object] = ()
 
 
 class Preparer(Protocol):
@@ -96,11 +98,13 @@ class Preparer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """An acknowledged write: its place in the log and its batch's count."""
+    """An acknowledged write: its place in the log, its batch's count, and what the preparer said of it; None
+    where only its idempotency key was found."""
 
     inc: str
     seq: int
     count: int
+    detail: object = None
 
 
 @dataclass(slots=True, eq=False)
@@ -164,17 +168,20 @@ class LogWriter:
         self._task: asyncio.Task[None] | None = None
         self._is_closing = False
 
-    async def write(self, item: Item, deadline_s: float | None = None) -> Committed:
+    async def write(
+        self, item: Item, deadline_s: float | None = None, *, ignores_pressure: bool = False
+    ) -> Committed:
         """Commit one request; returns when it is durable, proven and applied to the reader's consumer.
 
         deadline_s: a reading of the clock's `monotonic_s`, after which the caller stops waiting.
+        ignores_pressure: not refused for what is not indexed yet.
         Raises what the preparer rejects it with; Overloaded, DeadlineExceeded, NotOwner and other
         Unavailable: nothing happened; OutcomeUnknown: it may have, and a repetition with the same idempotency
             key says.
         """
         if deadline_s is not None and deadline_s <= self._clock.monotonic_s():
             raise DeadlineExceeded("the deadline passed before the write was queued")
-        pending = self._enqueue(item)
+        pending = self._enqueue(item, ignores_pressure=ignores_pressure)
         pending.waiters += 1
         self._waiters += 1
         try:
@@ -211,7 +218,7 @@ class LogWriter:
 
     # the queue
 
-    def _enqueue(self, item: Item) -> _Pending:
+    def _enqueue(self, item: Item, *, ignores_pressure: bool) -> _Pending:
         if self._is_closing:
             raise Unavailable("the writer is closing")
         if self._waiters >= self._settings.waiters_max:
@@ -219,7 +226,8 @@ class LogWriter:
         key = item.idempotency_key
         if key is not None and key in self._by_key:
             return self._by_key[key]
-        if self._reader.unfolded_bytes > self._settings.unfolded_bytes_max:
+        is_full = self._reader.unfolded_bytes > self._settings.unfolded_bytes_max
+        if is_full and not ignores_pressure:
             self._refuse("unfolded", f"{self._reader.unfolded_bytes} bytes of the log are not indexed yet")
         if self._queue and self._queue_bytes + item.size_bytes > self._settings.queue_bytes_max:
             self._refuse("queue", f"{self._queue_bytes} bytes wait already")
@@ -364,7 +372,9 @@ class LogWriter:
         outcome = await self._commit(entry)
         if outcome is Outcome.COMMITTED:
             for pending, index in taken.items():
-                self._settle(pending, Committed(entry.inc, entry.seq, prepared.batches[index].count))
+                count = prepared.batches[index].count
+                detail = prepared.details[index] if prepared.details else None
+                self._settle(pending, Committed(entry.inc, entry.seq, count, detail))
             self._measure(len(taken), began_s)
             self._flight = []
         elif outcome is Outcome.REJECTED:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from elacsym.compute import give_way
-from elacsym.engine.request import Document, WriteRequest
+from elacsym.engine.request import ByFilter, Document, WriteRequest
 from elacsym.engine.vector_values import decode_base64
 from elacsym.errors import InvalidRequest, InvalidShape
 from elacsym.server.decode_query import decode_filter
@@ -59,7 +59,14 @@ def upsert(body: Any) -> WriteRequest:
                 )
             attributes[VECTOR] = vector
         documents.append(Document(id_, attributes))
-    return WriteRequest(upserts=documents)
+    return upsert_of(documents)
+
+
+def upsert_of(documents: list[Document]) -> WriteRequest:
+    """The write of these documents. Raises InvalidRequest if there are none."""
+    if not documents:
+        raise InvalidRequest("documents", "nothing to write; give at least one document")
+    return WriteRequest(upserts=documents, creates=False)
 
 
 def delete(body: Any) -> WriteRequest:
@@ -70,8 +77,10 @@ def delete(body: Any) -> WriteRequest:
     if (given is None) == (condition is None):
         raise InvalidShape("", "exactly one of the fields ids and filter is needed")
     if given is not None:
-        return WriteRequest(deletes=ids(given, "ids"), path="ids")
-    return WriteRequest(delete_filter=decode_filter(condition, "filter"), path="filter")
+        if not given:
+            raise InvalidRequest("ids", "nothing to delete; give at least one id")
+        return WriteRequest(deletes=ids(given, "ids"))
+    return WriteRequest(delete_by_filter=ByFilter(decode_filter(condition, "filter")))
 
 
 def ids(value: Any, path: str) -> list[DocumentId]:

@@ -58,7 +58,7 @@ async def upsert(body: bytes | bytearray, compute: Compute) -> WriteRequest:
         if process.returncode is None:
             process.kill()
         await process.wait()
-    return WriteRequest(upserts=documents)
+    return decode.upsert_of(documents)
 
 
 async def _feed(pipe: asyncio.StreamWriter, body: bytes | bytearray) -> None:

@@ -14,7 +14,7 @@ from support.queries import aggregate_of
 
 from elacsym.compute import InlineCompute
 from elacsym.engine.fold import fold
-from elacsym.engine.request import WriteRequest
+from elacsym.engine.request import ByFilter, WriteRequest
 from elacsym.query.ast import Compare, Op, OrderKey, Query
 from elacsym.store.memory import MemoryStore
 from elacsym.upkeep.collect import Collector
@@ -49,7 +49,9 @@ async def _check(actions, folder):
             await database.write("docs", WriteRequest(deletes=value))
             model = {i: a for i, a in model.items() if i not in value}
         elif action == "delete_where":
-            result = await database.write("docs", WriteRequest(delete_filter=Compare("year", Op.LT, value)))
+            result = await database.write(
+                "docs", WriteRequest(delete_by_filter=ByFilter(Compare("year", Op.LT, value)))
+            )
             gone = [i for i, a in model.items() if a["year"] < value]
             assert result.count == len(gone)
             model = {i: a for i, a in model.items() if i not in gone}

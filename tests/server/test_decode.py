@@ -6,6 +6,7 @@ import numpy as np
 import orjson
 import pytest
 
+from elacsym.engine.request import ByFilter
 from elacsym.errors import InvalidRequest, InvalidShape
 from elacsym.query.ast import And, Compare, Op
 from elacsym.server import decode
@@ -79,9 +80,9 @@ def test_a_bad_upsert_is_refused_by_its_path(body, kind, field):
 def test_a_delete_names_ids_or_a_filter():
     assert decode.delete({"ids": [1, 2]}).deletes == [1, 2]
     request = decode.delete({"filter": {"field": "a", "op": "eq", "value": 1}})
-    assert request.delete_filter == Compare("a", Op.EQ, 1, "filter")
+    assert request.delete_by_filter == ByFilter(Compare("a", Op.EQ, 1, "filter"))
     nothing = decode.delete({"filter": {"type": "and", "conditions": []}})
-    assert nothing.delete_filter == And(())
+    assert nothing.delete_by_filter == ByFilter(And(()))
 
 
 @pytest.mark.parametrize(
