@@ -1,0 +1,109 @@
+"""A real server process, and what scenarios gave with every version of the official client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx
+import pytest
+from crash.processes import ServerProcess
+from v2.catalogue import SCENARIOS
+from v2.scenarios.trial import NEWEST, OLDEST
+
+TESTS = Path(__file__).parents[1]
+KEY = "a-key-of-tests"
+MODES = ("sync", "async")
+
+
+@dataclass(frozen=True)
+class Way:
+    """A version of the client, used in one of its two modes."""
+
+    version: str
+    mode: str
+
+    def __str__(self) -> str:
+        return f"{self.version}-{self.mode}"
+
+    def __lt__(self, other: Way) -> bool:
+        return str(self) < str(other)
+
+    @property
+    def path(self) -> str | None:
+        """`PYTHONPATH` of an interpreter that finds this version; None if there is no such version here."""
+        if self.version == NEWEST:
+            return str(TESTS) if find_spec("turbopuffer") else None
+        folder = os.environ.get("ELACSYM_TURBOPUFFER_2")
+        return f"{folder}{os.pathsep}{TESTS}" if folder else None
+
+
+WAYS = [Way(version, mode) for version in (OLDEST, NEWEST) for mode in MODES]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every scenario with every way of asking is a test of its own."""
+    if "way" in metafunc.fixturenames:
+        metafunc.parametrize(
+            ("scenario", "way"),
+            [
+                pytest.param(
+                    found.name, way, id=f"{found.name}-{way}", marks=pytest.mark.feature(*found.features)
+                )
+                for found in SCENARIOS.values()
+                for way in WAYS
+                if way.version >= found.since
+            ],
+        )
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """`elacsym serve` on an empty folder, with one key."""
+    folder = tmp_path_factory.mktemp("v2")
+    process = ServerProcess(folder / "server", str(folder / "data"), api_keys=KEY)
+    asyncio.run(process.start())
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+@pytest.fixture
+def http(server: ServerProcess) -> Iterator[httpx.Client]:
+    """A plain client with the key."""
+    headers = {"Authorization": f"Bearer {KEY}", "Accept-Encoding": "identity"}
+    with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=30) as client:
+        yield client
+
+
+def _run(way: Way, url: str, names: list[str]) -> dict[str, str | None]:
+    environment = os.environ | {"PYTHONPATH": way.path}
+    run = f"{way}-{os.getpid()}"
+    command = [sys.executable, "-m", "v2.run_scenarios", way.mode, url, KEY, run, *names]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    results = {line["scenario"]: line["failure"] for line in lines}
+    ended = f"the interpreter ended with {done.returncode}: {done.stderr[-3000:]}"
+    return {name: results.get(name, ended) for name in names}
+
+
+@pytest.fixture(scope="session")
+def outcomes(request: pytest.FixtureRequest, server: ServerProcess) -> dict[Way, dict[str, str | None]]:
+    """What went wrong by way and scenario (None: nothing), of all scenarios that this session asks for."""
+    wanted: dict[Way, list[str]] = {}
+    for item in request.session.items:
+        chosen = getattr(item, "callspec", None)
+        if chosen is not None and "way" in chosen.params and chosen.params["way"].path is not None:
+            wanted.setdefault(chosen.params["way"], []).append(chosen.params["scenario"])
+    with ThreadPoolExecutor(len(WAYS)) as pool:
+        running = {way: pool.submit(_run, way, server.url, names) for way, names in wanted.items()}
+        return {way: future.result() for way, future in running.items()}
