@@ -9,13 +9,11 @@ from v2.scenarios.trial import COSINE, EUCLIDEAN, Trial, close, scenario
 TEXT = "A pot of iron. The kettle is copper! An old copper kettle, a new kettle. Nothing else."
 
 
-async def kettles(t: Trial, **more: object) -> None:
+async def kettles(t: Trial) -> None:
     """Documents with texts and numbers."""
     schema = {"s": {"type": "string", "full_text_search": True, "filterable": True}, "n": "uint"}
     rows = [{"id": 1, "s": "copper kettle", "n": 3}, {"id": 2, "s": "iron pot"}, {"id": 3, "n": 1}]
-    await t.store(
-        [row | more for row in rows], schema=schema, **({"distance_metric": EUCLIDEAN} if more else {})
-    )
+    await t.store(rows, schema=schema)
 
 
 @scenario("C-01")
@@ -50,21 +48,18 @@ async def scores_and_filters_are_computed(t: Trial) -> None:
 
 @scenario("C-02")
 async def distances_are_computed(t: Trial) -> None:
-    for metric, wanted in ((EUCLIDEAN, [1.0, 5.0]), (COSINE, [0.0, 1 - 1 / math.sqrt(5)])):
+    target = [1.0, 0.0]
+    vectors = {1: [2.0, 0.0], 2: [2.0, 4.0]}
+    for metric, wanted in ((EUCLIDEAN, [1.0, 17.0]), (COSINE, [0.0, 1 - 1 / math.sqrt(5)])):
         other = t.other(metric)
         await other.store(
-            [{"id": 1, "vector": [2.0, 0.0], "n": 2}, {"id": 2, "vector": [2.0, 4.0], "n": 1}][:2],
-            distance_metric=metric,
+            [{"id": n, "vector": v, "n": -n} for n, v in vectors.items()], distance_metric=metric
         )
-        target = [1.0, 0.0] if metric == EUCLIDEAN else [1.0, 0.0]
-        wanted_second = 17.0 if metric == EUCLIDEAN else wanted[1]
-        rows = await other.rows(
-            rank_by=["n", "desc"], limit=9, compute_attributes={"d": ["vector", "VectorDist", target]}
-        )
+        query = {"rank_by": ["n", "desc"], "limit": 9}
+        rows = await other.rows(**query, compute_attributes={"d": ["vector", "VectorDist", target]})
         assert [row["id"] for row in rows] == [1, 2]
         assert abs(rows[0]["d"] - wanted[0]) < 1e-6
-        assert close(rows[1]["d"], wanted_second)
-        query = {"rank_by": ["n", "asc"], "limit": 1}
+        assert close(rows[1]["d"], wanted[1])
         short = {"d": ["vector", "VectorDist", [1.0]]}
         await other.query_refused(400, "vector", **query, compute_attributes=short)
         for operator in ("ANN", "kNN"):
