@@ -111,6 +111,15 @@ QUERIES = Counter(
     "elacsym_queries", "Queries by kind: vector, text, hybrid, order, aggregate", ["kind"], registry=REGISTRY
 )
 OPEN_NAMESPACES = Gauge("elacsym_open_namespaces", "Namespaces held in memory", registry=REGISTRY)
+OPERATIONS = Counter(
+    "elacsym_operations",
+    "Work in the background by outcome: done, failed, abandoned (its node died)",
+    ["outcome"],
+    registry=REGISTRY,
+)
+OPERATIONS_RUNNING = Gauge(
+    "elacsym_operations_running", "Work in the background under way", registry=REGISTRY
+)
 BRANCHES = Counter(
     "elacsym_branches", "Namespaces made of others, as branch or copy", ["kind"], registry=REGISTRY
 )

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from elacsym.engine.branch import BranchRequest, branch
 from elacsym.engine.namespace import Namespace, NeedsOf, Services
+from elacsym.engine.operations import Operations
 from elacsym.engine.prepare import check_first
 from elacsym.engine.request import WriteRequest
 from elacsym.engine.schema import extended
@@ -27,7 +28,12 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class NamespaceInfo:
     """What a namespace holds. `documents` counts live rows; bytes are those of segments and of the unfolded
-    tail."""
+    tail, whose rows are in no index yet.
+
+    Times are milliseconds since 1970, by the clocks of the nodes that wrote. updated_ms: of the last write of
+    any kind. last_write_ms: of the last one of documents, which a branch may have from its parent; None where
+    there was none.
+    """
 
     name: str
     schema: Schema
@@ -39,6 +45,10 @@ class NamespaceInfo:
     generation: int
     next_seq: int
     inc: str
+    tail_rows: int
+    created_ms: int
+    updated_ms: int
+    last_write_ms: int | None
 
 
 class Database:
@@ -46,6 +56,7 @@ class Database:
 
     def __init__(self, services: Services) -> None:
         self.services = services
+        self.operations = Operations(services.store, services.clock, services.rng, services.node_id)
         self._open: dict[str, asyncio.Task[Namespace]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -236,7 +247,8 @@ class Database:
             await asyncio.wait(self._retiring, timeout=timeout_s)
 
     async def close(self) -> None:
-        """Close every namespace; acknowledged writes are durable already."""
+        """Break off operations and close every namespace; acknowledged writes are durable already."""
+        await self.operations.close()
         tasks, self._open = list(self._open.values()), {}
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Namespace):
@@ -319,4 +331,8 @@ async def _info(namespace: Namespace) -> NamespaceInfo:
         manifest.generation,
         reader.tail,
         manifest.inc,
+        namespace.view.memtable.rows,
+        manifest.created_ms,
+        reader.changed_ms,
+        reader.written_ms,
     )

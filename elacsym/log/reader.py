@@ -119,6 +119,19 @@ class LogReader:
         return 0 if self._tail is None else self._tail.unfolded_bytes
 
     @property
+    def changed_ms(self) -> int:
+        """When the last write in the view was written, by its writer's clock; creation counts as one."""
+        manifest = self._known.manifest
+        times = [r.written_ms for r in self.slots if r.kind is EntryKind.WRITE and not r.is_void]
+        return max([manifest.created_ms, manifest.changed_ms, *times])
+
+    @property
+    def written_ms(self) -> int | None:
+        """The same for writes of documents; None where there is none."""
+        times = [record.written_ms for record in self.slots if record.has_documents]
+        return max([self._known.manifest.written_ms, *times]) or None
+
+    @property
     def staleness_ms(self) -> int:
         """How long ago the view was last known to be current."""
         proven_s = self._proven_s if self._proven_s is not None else self._clock.monotonic_s()

@@ -35,6 +35,8 @@ T = TypeVar("T")
 # a listing costs money: a namespace is looked through this many times per grace period
 _PASSES_PER_GRACE = 4
 _RETRY_S_MAX = 60.0
+# they are kept for a day
+_OPERATIONS_PERIOD_S = 3_600.0
 # a tail that another node should fold is left to it for so many times the age at which a fold is due
 _PATIENCE = 4
 # queries on a namespace that is let go of may take their time
@@ -62,7 +64,7 @@ class Upkeep:
         self._due_s: dict[str, float] = {}  # when a namespace is to be collected next
         self._known: set[str] = set()  # open namespaces that had their first look
         self._dropped: set[str] = set()
-        self._dropped_due_s = 0.0
+        self._dropped_due_s = self._operations_due_s = 0.0
         self._tail_since: dict[str, tuple[int, float]] = {}
         self._queue = JobQueue(self._services.builder.processes, self._run)
         self._failed: dict[tuple[Kind, str], tuple[int, float]] = {}  # how often in a row, and not before
@@ -158,6 +160,7 @@ class Upkeep:
         now_s = self._services.clock.monotonic_s()
         if self._is_indexer:
             await self._job("collect", "*", lambda: self._remember_dropped(now_s))
+            await self._job("operations", "*", lambda: self._tidy_operations(now_s))
             for name in list(self._due_s):
                 if self._duties.owns(name):
                     await self._collect(name, now_s)
@@ -195,6 +198,12 @@ class Upkeep:
             if name is not None and name not in self._due_s and self._duties.owns(name):
                 self._dropped.add(name)
                 self._due_s[name] = now_s
+
+    async def _tidy_operations(self, now_s: float) -> int:
+        if now_s < self._operations_due_s:
+            return 0
+        self._operations_due_s = now_s + _OPERATIONS_PERIOD_S
+        return await self._database.operations.tidy()
 
     async def _collect(self, name: str, now_s: float) -> None:
         if now_s < self._due_s[name]:

@@ -6,6 +6,7 @@ import asyncio
 
 import numpy as np
 import pytest
+from support.clocks import ManualClock
 from support.database import document, open_database, schema, upsert
 
 from elacsym.engine.fold import fold
@@ -15,7 +16,7 @@ from elacsym.query.ast import OrderKey, Query, TextLeg
 from elacsym.query.execute import execute
 from elacsym.store.memory import MemoryStore
 from elacsym.store.wrapper import StoreWrapper
-from elacsym.types import STRONG, Schema
+from elacsym.types import STRONG, Attribute, AttributeType, Schema
 
 ALL = Query(order_by=(OrderKey("id"),), top_k=1000)
 
@@ -220,3 +221,21 @@ async def test_a_write_is_not_refused_for_an_attribute_that_another_node_declare
     assert await _ids(other) == [0, 1]
     await database.close()
     await other.close()
+
+
+async def test_times_of_writes_and_what_is_not_indexed_are_told(tmp_path):
+    clock = ManualClock()
+    database = await open_database(cache_path=tmp_path, clock=clock)
+    await database.create("docs", schema())
+    info = await database.info("docs")
+    assert (info.created_ms, info.updated_ms, info.last_write_ms) == (1_000_000, 1_000_000, None)
+    clock.now_s += 1
+    await database.write("docs", upsert(document(1, np.random.default_rng(1))))
+    clock.now_s += 1
+    added = {"more": Attribute(AttributeType.parse("int"))}
+    await database.write("docs", WriteRequest(schema=Schema(None, None, added)))
+    for tail_rows in (1, 0):
+        info = await database.info("docs")
+        assert (info.updated_ms, info.last_write_ms, info.tail_rows) == (1_002_000, 1_001_000, tail_rows)
+        await fold(await database.namespace("docs"))
+    await database.close()
