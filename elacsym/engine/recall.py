@@ -53,7 +53,8 @@ class RecallRequest:
     """What is to be measured: `num` queries of `top_k` rows each by a vector attribute.
 
     attribute: None is `vector`, or else the first vector attribute. source: `recent` takes stored vectors
-    only where too few queries were asked lately. include_ground_truth: for TRUTH_ROWS_MAX rows at most.
+    only where too few queries were asked lately. vector: (d,) the one query to measure instead.
+    include_ground_truth: for TRUTH_ROWS_MAX rows at most.
     """
 
     attribute: str | None = None
@@ -61,6 +62,7 @@ class RecallRequest:
     top_k: int = 10
     filter: Filter | None = None
     source: Literal["recent", "stored"] = "recent"
+    vector: Vector | None = None
     include_ground_truth: bool = False
 
 
@@ -165,12 +167,14 @@ async def measure(database: Database, name: str, request: RecallRequest) -> Reca
         snapshot = await namespace.snapshot(STRONG)
         attribute = _attribute(snapshot.schema, request.attribute)
         recent: Sequence[Vector] = ()
+        given = [] if request.vector is None else [request.vector]
+        num = 0 if given else request.num
         if request.source == "recent":
             asked = services.tuning.recent(snapshot.inc, attribute)
-            recent = services.rng.sample(asked, min(len(asked), request.num))
-        stored = await _stored(namespace, snapshot, attribute, request.num - len(recent))
+            recent = services.rng.sample(asked, min(len(asked), num))
+        stored = await _stored(namespace, snapshot, attribute, num - len(recent))
     is_shown, compared = request.include_ground_truth, []
-    for vector in [*recent, *stored]:
+    for vector in [*given, *recent, *stored]:
         query = vector_query(attribute, vector, request.top_k, request.filter, attributes=is_shown)
         one = await compare(database, name, query, snapshot.schema.metric)
         # a million rows would wait here to be forgotten
@@ -181,7 +185,7 @@ async def measure(database: Database, name: str, request: RecallRequest) -> Reca
 def _attribute(schema: Schema, wanted: str | None) -> str:
     vectors = schema.vectors()
     if not vectors:
-        raise InvalidRequest("namespace", "it has no vectors whose recall could be measured")
+        raise InvalidRequest("", "the namespace has no vectors whose recall could be measured")
     if wanted is None:
         return VECTOR if VECTOR in vectors else next(iter(vectors))
     if wanted not in vectors:

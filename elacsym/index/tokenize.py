@@ -145,8 +145,15 @@ class Analyzer:
             return [text]
         if text.isascii():
             return self._rules.cut_ascii.findall(text)
-        spans = map(re.Match.span, self._rules.cut.finditer(text.translate(_classes(self._rules))))
-        return [text[start:end] for start, end in spans]
+        return [text[start:end] for start, end in self.spans(text)]
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where the segments stand in a text, in characters: (start, end) of each, in order."""
+        if self._rules is None:
+            return [(0, len(text))]
+        if text.isascii():
+            return [match.span() for match in self._rules.cut_ascii.finditer(text)]
+        return [match.span() for match in self._rules.cut.finditer(text.translate(_classes(self._rules)))]
 
 
 def analyzer(settings: FullText) -> Analyzer:
@@ -251,8 +258,14 @@ def _classes_of(names: tuple[tuple[str, str], ...]) -> _Classes:
     return _Classes(dict(names))
 
 
-def _classes(rules: _Rules) -> _Classes:
-    return _classes_of(tuple(rules.classes.items()))
+def character_classes(classes: Mapping[str, str]) -> dict[int, str]:
+    """A table for `str.translate`: code point to the letter of the first class that has the character, a
+    space where none has. classes: letter to pattern, as Rust's regular expressions write classes."""
+    return _classes_of(tuple(classes.items()))
+
+
+def _classes(rules: _Rules) -> dict[int, str]:
+    return character_classes(rules.classes)
 
 
 def _regex(pattern: str) -> TextAnalyzer:

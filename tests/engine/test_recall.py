@@ -150,3 +150,13 @@ def test_rows_that_tie_with_the_last_neighbour_are_right():
     assert count_right(hits(), hits(1), ascending=True) == 0
     assert count_right(hits(1, 1, 1), hits(1), ascending=True) == 1
     assert count_right(hits(1), hits(), ascending=True) == 0
+
+
+async def test_one_given_query_is_measured(indexed):
+    vector = clustered(np.random.default_rng(9), 1)[0]
+    found = await measure(indexed, "docs", RecallRequest(vector=vector, include_ground_truth=True, top_k=4))
+    (one,) = found.compared
+    assert (found.recent, found.stored, one.exact, one.found) == (0, 0, 4, 4)
+    assert one.vector is vector
+    exact = await indexed.query("docs", replace(vector_query("vector", vector, 4), exact=True))
+    assert [hit.id for hit in one.truth] == [hit.id for hit in exact.hits]
