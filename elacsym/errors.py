@@ -4,7 +4,8 @@
     ├── InvalidRequest         400  a rule is broken; names the field
     │   ├── InvalidShape       422  JSON of the wrong shape
     │   ├── SchemaConflict     400  an attribute exists with another type
-    │   └── MetricConflict     400  the namespace has another metric
+    │   ├── MetricConflict     400  the namespace has another metric
+    │   └── TypeMismatch       400  a filter compares an attribute with a value of another type
     ├── Unauthorized           401
     ├── NotFound               404
     │   ├── NamespaceNotFound
@@ -75,6 +76,18 @@ class MetricConflict(InvalidRequest):
     def __init__(self, known: str, given: str) -> None:
         super().__init__("", f"distance metric mismatch, expected {known}, got {given}")
         self.field, self.known, self.given = "distance_metric", known, given
+
+
+class TypeMismatch(InvalidRequest):
+    """An operand in a filter that is not of the type that the operator needs on the attribute."""
+
+    def __init__(self, path: str, attribute: str, operator: str, expected: str, given: str) -> None:
+        super().__init__(
+            "",
+            f"filter error in key `{attribute}`: type mismatch, "
+            f"{operator} expects {expected}, but got '{given}'",
+        )
+        self.field, self.attribute = path, attribute
 
 
 class Unauthorized(ElacsymError):

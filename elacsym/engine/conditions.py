@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,12 @@ from elacsym.compute import give_way
 from elacsym.engine.memtable import Chunk
 from elacsym.engine.stored import Stored
 from elacsym.format.reading import resident
-from elacsym.query.ast import And, Compare, Filter, Not, Op, Or, RefNew
+from elacsym.query.ast import And, Compare, Filter, Not, Or, RefNew
+from elacsym.query.check_filter import check_filter
 from elacsym.query.columns import Bools, Ints
 from elacsym.query.columns import stored as columns_in_parts
 from elacsym.query.filters import columns_of, matches
-from elacsym.query.validate import check_filter
+from elacsym.query.language.filter import bound
 from elacsym.types import Schema
 
 # documents with values of their own are looked at in chunks of so many: what is made for a chunk is shared,
@@ -77,19 +77,3 @@ def has_refs(condition: Filter) -> bool:
             return has_refs(condition.condition)
         case _:
             return False
-
-
-def bound(condition: Filter, values: Mapping[str, Any]) -> Filter:
-    """The condition with these values in the place of references, null where there is none."""
-    match condition:
-        case Compare(value=RefNew(attribute=name)):
-            value = values.get(name)
-            if value is None and condition.op not in (Op.EQ, Op.NE):
-                return Or(())
-            return replace(condition, value=value)
-        case And() | Or():
-            return type(condition)(tuple(bound(c, values) for c in condition.conditions))
-        case Not():
-            return Not(bound(condition.condition, values))
-        case _:
-            return condition

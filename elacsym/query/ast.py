@@ -34,7 +34,9 @@ class Op(StrEnum):
     IN = "in"
     NOT_IN = "not_in"
     CONTAINS = "contains"
+    NOT_CONTAINS = "not_contains"
     CONTAINS_ANY = "contains_any"
+    NOT_CONTAINS_ANY = "not_contains_any"
     ANY_LT = "any_lt"
     ANY_LTE = "any_lte"
     ANY_GT = "any_gt"
@@ -51,7 +53,7 @@ class RefNew:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """`field op value`. A missing attribute is null: `ne` and `not_in` match it, everything else does not.
+    """`field op value`. A missing attribute is null: `ne` and `not_…` match it, everything else does not.
     `any_…` compare the elements of an array: some element is less, and so on."""
 
     field: str

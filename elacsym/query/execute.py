@@ -30,6 +30,7 @@ from elacsym.query.ast import (
     TextLeg,
     VectorLeg,
 )
+from elacsym.query.check_filter import check_filter
 from elacsym.query.columns import Bools, Ints
 from elacsym.query.diversity import diversified
 from elacsym.query.fusion import RankedLeg, fuse
@@ -53,7 +54,7 @@ from elacsym.query.ranking import Beside, Ranking
 from elacsym.query.score_leg import scored
 from elacsym.query.searchable import Part, SearchSnapshot
 from elacsym.query.text_leg import relevant
-from elacsym.query.validate import check, check_filter
+from elacsym.query.validate import check
 from elacsym.query.vector_leg import nearest
 from elacsym.store.drive import Rounds, drive
 from elacsym.telemetry import QUERIES, measured_reads

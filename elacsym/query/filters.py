@@ -1,6 +1,6 @@
 """Filters as bitmaps over the rows of one part.
 
-Null (no value) never makes a comparison true, and `ne`, `not_in` and `not` are plain negations, so they match
+Null (no value) never makes a comparison true, and `ne`, `not_…` and `not` are plain negations, so they match
 null. In particular `lt` and `lte` do not match null: that is the rule of the v1 API; v2 sorts null before
 every value, and its decoder has to say `Or(lt, eq null)` where it means that. `eq None` matches null, `ne
 None` everything else.
@@ -25,10 +25,12 @@ import pyarrow.compute as pc
 from elacsym.format.reading import Steps, together
 from elacsym.index.attribute import Cut, Range, SortedValues, Values
 from elacsym.index.ids import IdColumn
-from elacsym.query.ast import And, Compare, Filter, Not, Op, Or
+from elacsym.index.values import to_arrow
+from elacsym.query.ast import And, Compare, Filter, Fuzzy, Glob, Not, Op, Or, Regex, Tokens
 from elacsym.query.columns import Bools, attribute_of, is_valid, to_bools, values_in
+from elacsym.query.patterns import rows_fitting
 from elacsym.query.searchable import Part
-from elacsym.types import ID, AttributeType, Scalar, Schema
+from elacsym.types import ID, AttributeType, IdType, Scalar, Schema
 
 _COMPARE = {
     Op.EQ: pc.equal,
@@ -37,21 +39,64 @@ _COMPARE = {
     Op.LT: pc.less,
     Op.LTE: pc.less_equal,
 }
-_BOUNDS = {Scalar.INT: (-(2**63), 2**63 - 1), Scalar.UINT: (0, 2**64 - 1)}
-_NEGATED = {Op.NE: Op.EQ, Op.NOT_IN: Op.IN}
+_INT64 = -(2**63), 2**63 - 1
+_BOUNDS = {Scalar.INT: _INT64, Scalar.UINT: (0, 2**64 - 1), Scalar.DATETIME: _INT64}
+_NEGATED = {
+    Op.NE: Op.EQ,
+    Op.NOT_IN: Op.IN,
+    Op.NOT_CONTAINS: Op.CONTAINS,
+    Op.NOT_CONTAINS_ANY: Op.CONTAINS_ANY,
+}
+# comparisons of elements as those of values
+_OF_ELEMENTS = {
+    Op.CONTAINS: Op.EQ,
+    Op.ANY_LT: Op.LT,
+    Op.ANY_LTE: Op.LTE,
+    Op.ANY_GT: Op.GT,
+    Op.ANY_GTE: Op.GTE,
+}
 
 
 def columns_of(condition: Filter | None) -> frozenset[str]:
-    """The attributes that a filter looks at, `id` included."""
+    """The attributes whose values a filter looks at, `id` included."""
     match condition:
         case None:
             return frozenset()
-        case Compare():
+        case Compare() | Glob() | Regex() | Fuzzy():
             return frozenset((condition.field,))
+        case Tokens():
+            # the order of tokens is not in the postings
+            return frozenset((condition.field,) if condition.mode == "sequence" else ())
         case Not():
             return columns_of(condition.condition)
         case And() | Or():
             return frozenset().union(*(columns_of(c) for c in condition.conditions))
+
+
+def texts_of(condition: Filter | None) -> frozenset[str]:
+    """The attributes whose postings a filter looks at."""
+    match condition:
+        case Tokens():
+            return frozenset((condition.field,))
+        case Not():
+            return texts_of(condition.condition)
+        case And() | Or():
+            return frozenset().union(*(texts_of(c) for c in condition.conditions))
+        case _:
+            return frozenset()
+
+
+def has_patterns(condition: Filter | None) -> bool:
+    """Whether a filter has conditions whose cost depends on the lengths of texts."""
+    match condition:
+        case Glob() | Regex() | Fuzzy() | Tokens(mode="sequence"):
+            return True
+        case Not():
+            return has_patterns(condition.condition)
+        case And() | Or():
+            return any(has_patterns(c) for c in condition.conditions)
+        case _:
+            return False
 
 
 def operands_of(condition: Filter | None) -> int:
@@ -61,6 +106,8 @@ def operands_of(condition: Filter | None) -> int:
             return 0
         case Compare(value=value):
             return len(value) if isinstance(value, tuple | list) else 1
+        case Glob() | Regex() | Fuzzy() | Tokens():
+            return 1
         case Not():
             return operands_of(condition.condition)
         case And() | Or():
@@ -76,6 +123,8 @@ def matches(condition: Filter, schema: Schema, part: Part) -> Steps[Bools]:
     match condition:
         case Compare():
             return (yield from _compare(condition, schema, part))
+        case Glob() | Regex() | Fuzzy():
+            return (yield from rows_fitting(condition, (yield from values_in(part, condition.field))))
         case Not():
             mask = yield from matches(condition.condition, schema, part)
             return np.logical_not(mask, out=mask)
@@ -106,6 +155,8 @@ def _bounds(condition: Filter, schema: Schema, part: Part) -> Steps[_Between]:
     match condition:
         case Compare():
             return (yield from _bounds_of_compare(condition, schema, part))
+        case Glob() | Regex() | Fuzzy() | Tokens():
+            return None
         case Not():
             inner = yield from _bounds(condition.condition, schema, part)
             return None if inner is None else (part.rows - inner[1], part.rows - inner[0])
@@ -134,6 +185,8 @@ def _bounds_of_compare(condition: Compare, schema: Schema, part: Part) -> Steps[
         return None if many is None else (0, min(part.rows, many))
     attribute = attribute_of(schema, condition.field)
     assert attribute is not None, condition.field
+    if attribute.type.is_vector:
+        return None
     index = (yield from part.attribute(condition.field)).index
     if index is None:
         return None
@@ -145,7 +198,10 @@ def _bounds_of_compare(condition: Compare, schema: Schema, part: Part) -> Steps[
     ranges = yield from index.ranges(_ranges(attribute.type.scalar, op, value))
     lengths = ranges[:, 1] - ranges[:, 0]
     total = min(part.rows, int(lengths.sum()))
-    return (int(lengths.max(initial=0)) if attribute.type.is_array else total), total
+    if not attribute.type.is_array:
+        return total, total
+    # a row may have several elements in one range
+    return (0 if op in _OF_ELEMENTS and op is not Op.CONTAINS else int(lengths.max(initial=0))), total
 
 
 def _compare(condition: Compare, schema: Schema, part: Part) -> Steps[Bools]:
@@ -158,6 +214,8 @@ def _compare(condition: Compare, schema: Schema, part: Part) -> Steps[Bools]:
         return np.logical_not(mask, out=mask)
     if condition.field == ID and op in (Op.EQ, Op.IN) and value is not None:
         return (yield from _with_ids(part, attribute.type.scalar, value if op is Op.IN else (value,)))
+    if attribute.type.is_vector:
+        return (yield from _without_vector(part, condition.field))
     values = yield from values_in(part, condition.field)
     if op is Op.EQ and value is None:
         mask = yield from values.valid()
@@ -168,8 +226,16 @@ def _compare(condition: Compare, schema: Schema, part: Part) -> Steps[Bools]:
     return _holds(array, attribute.type, op, value)
 
 
+def _without_vector(part: Part, name: str) -> Steps[Bools]:
+    vectors = yield from part.vectors(name)
+    mask = np.ones(part.rows, np.bool_)
+    mask[(yield from vectors.rows_at(np.arange(len(vectors))))] = False
+    return mask
+
+
 def _with_ids(part: Part, scalar: Scalar, values: Sequence[Any]) -> Steps[Bools]:
-    wanted = IdColumn.of("string" if scalar is Scalar.STRING else "uint", _operands(scalar, values))
+    id_type: IdType = "string" if scalar is Scalar.STRING else "uuid" if scalar is Scalar.UUID else "uint"
+    wanted = IdColumn.of(id_type, _operands(scalar, values))
     rows = yield from (yield from part.ids()).rows_of(wanted)
     mask = np.zeros(part.rows, np.bool_)
     mask[rows[rows >= 0]] = True
@@ -225,7 +291,7 @@ def _ranges(scalar: Scalar, op: Op, value: Any) -> list[Range]:
     if op in (Op.IN, Op.CONTAINS_ANY):
         operands = dict.fromkeys(_operands(scalar, value))
         return [(Cut(v, False), Cut(v, True)) for v in operands]
-    stored = _as_stored(scalar, Op.EQ if op is Op.CONTAINS else op, value)
+    stored = _as_stored(scalar, _OF_ELEMENTS.get(op, op), value)
     if isinstance(stored, bool):
         return [(None, None)] if stored else []
     op, value = stored
@@ -278,37 +344,43 @@ def nearest_float(value: float) -> float:
 
 def _holds(array: Any, kind: AttributeType, op: Op, value: Any) -> Bools:
     """A comparison by the column."""
-    if kind.is_array:
-        if op is Op.EQ:
-            return _equal_arrays(array, kind.scalar, value)
-        return _some_element(array, kind.scalar, [value] if op is Op.CONTAINS else value)
-    if op is Op.IN:
-        return _one_of(array, kind.scalar, value)
-    stored = _as_stored(kind.scalar, op, value)
+    if not kind.is_array:
+        return _one_of(array, kind.scalar, value) if op is Op.IN else _ordered(array, kind.scalar, op, value)
+    if op is Op.EQ:
+        return _equal_arrays(array, kind.scalar, value)
+    elements = array.flatten()
+    if op in (Op.IN, Op.CONTAINS_ANY):
+        found = _one_of(elements, kind.scalar, value)
+    else:
+        found = _ordered(elements, kind.scalar, _OF_ELEMENTS[op], value)
+    result = np.zeros(len(array), np.bool_)
+    result[np.repeat(np.arange(len(array)), _lengths(array))[found]] = True
+    return result
+
+
+def _ordered(array: Any, scalar: Scalar, op: Op, value: Any) -> Bools:
+    """Which values compare so with one operand."""
+    if scalar is Scalar.UNKNOWN:
+        return np.zeros(len(array), np.bool_)
+    stored = _as_stored(scalar, op, value)
     if isinstance(stored, bool):
         return is_valid(array) if stored else np.zeros(len(array), np.bool_)
     op, value = stored
-    return to_bools(_COMPARE[op](array, pa.scalar(value, array.type)))
+    return to_bools(_COMPARE[op](array, to_arrow([value], array.type)[0]))
 
 
 def _one_of(array: Any, scalar: Scalar, values: Sequence[Any]) -> Bools:
     """Which values equal one of the operands."""
+    if scalar is Scalar.UNKNOWN:
+        return np.zeros(len(array), np.bool_)
     operands = _operands(scalar, values)
     if scalar is Scalar.FLOAT and 0.0 in operands:
         operands += [0.0, -0.0]  # the look-up goes by bits, to which the zeros differ
-    return to_bools(pc.is_in(array, value_set=pa.array(operands, array.type), skip_nulls=True))
+    return to_bools(pc.is_in(array, value_set=to_arrow(operands, array.type), skip_nulls=True))
 
 
 def _lengths(array: Any) -> Any:
     return pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-
-
-def _some_element(array: Any, scalar: Scalar, values: Sequence[Any]) -> Bools:
-    found = _one_of(array.flatten(), scalar, values)
-    rows = np.repeat(np.arange(len(array)), _lengths(array))
-    result = np.zeros(len(array), np.bool_)
-    result[rows[found]] = True
-    return result
 
 
 def _equal_arrays(array: Any, scalar: Scalar, values: Sequence[Any]) -> Bools:

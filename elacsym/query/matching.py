@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from elacsym.format.reading import Steps, together
-from elacsym.query.ast import And, Compare, Filter, Not, Or
+from elacsym.query.ast import And, Compare, Filter, Fuzzy, Glob, Not, Or, Regex, Tokens
 from elacsym.query.columns import Bools
 from elacsym.query.filters import estimate, matches
 from elacsym.query.searchable import PartView, SearchSnapshot
@@ -95,6 +95,13 @@ def _size_bytes(condition: Filter) -> int:
             if size_bytes <= FILTER_BYTES_MAX:  # else it is known to be large
                 size_bytes += sum(len(value) for value in values if isinstance(value, str))
             return size_bytes
+        case Glob() | Regex():
+            return _VALUE_BYTES * 3 + len(condition.pattern)
+        case Fuzzy():
+            return _VALUE_BYTES * (3 + len(condition.thresholds)) + len(condition.text)
+        case Tokens():
+            texts = (condition.query,) if isinstance(condition.query, str) else condition.query
+            return _VALUE_BYTES * (2 + len(texts)) + sum(map(len, texts))
         case Not():
             return _VALUE_BYTES + _size_bytes(condition.condition)
         case And() | Or():

@@ -7,34 +7,44 @@ counts alone: which files to open at once, and whether the work is worth a hop t
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from elacsym.format.reading import Steps, together
 from elacsym.query.aggregate import looked_at
 from elacsym.query.ast import (
+    And,
     AttributeValue,
     Bm25,
+    Compare,
     Computed,
     Decay,
+    Filter,
+    Fuzzy,
+    Glob,
     Highlight,
     Indicator,
     Leg,
     Max,
     MultiVectorLeg,
+    Not,
+    Or,
     Product,
     Query,
+    Regex,
     Saturate,
+    Score,
     ScoreLeg,
     SparseLeg,
     Sum,
     TextLeg,
+    Tokens,
     VectorDistance,
     VectorLeg,
 )
 from elacsym.query.columns import stored
-from elacsym.query.filters import columns_of, operands_of
+from elacsym.query.filters import columns_of, has_patterns, operands_of, texts_of
 from elacsym.query.hits import shown_by
 from elacsym.query.matching import Matches, live_rows
 from elacsym.query.ranking import Ranking
@@ -51,6 +61,7 @@ _US_PER_CODED_ROW = 0.004
 _CODED_ROWS_MIN = 1_024
 _US_PER_TEXT_ROW = 0.002
 _US_PER_FILTERED_ROW = 0.001
+_US_PER_PATTERN_ROW = 0.2
 _US_PER_OPERAND = 1.0
 _US_PER_LEAF_ROW = 0.02
 _US_PER_SORTED_ROW = 0.05
@@ -122,6 +133,7 @@ def shape_of(query: Query) -> Hashable:
     return (
         tuple([needs_of_leg(leg) for leg in query.legs]),  # not their queries, nor the filter,
         columns_of(query.filter),  # which may be as large as a request
+        texts_of(query.filter),
         query.order_by,
         query.aggregate,
         query.include_attributes,
@@ -155,7 +167,7 @@ def needs_of_computed(computed: Computed) -> Needs:
         case Bm25() | Sum() | Max() | Product() | Indicator() | AttributeValue() | Saturate() | Decay():
             return Needs(columns_in(computed), texts=texts_in(computed))
         case _:
-            return Needs(columns_of(computed))
+            return Needs(columns_of(computed), texts=texts_of(computed))
 
 
 def needs_of(query: Query, schema: Schema) -> Needs:
@@ -164,7 +176,7 @@ def needs_of(query: Query, schema: Schema) -> Needs:
     if query.aggregate is not None:
         columns |= looked_at(query.aggregate)
     vectors: set[str] = set()
-    texts: set[str] = set()
+    texts = set(texts_of(query.filter))
     if query.legs or query.order_by:
         wanted = shown_by(query, schema)
         columns |= {*wanted.columns, *(query.per.attributes if query.per is not None else ())}
@@ -173,7 +185,10 @@ def needs_of(query: Query, schema: Schema) -> Needs:
         columns |= needs.columns
         vectors |= needs.vectors
         texts |= needs.texts
-    known = schema.attributes.keys()
+    known, dense = schema.attributes.keys(), schema.vectors().keys()
+    # filters ask whether there is a vector
+    vectors |= columns & dense
+    columns -= dense
     return Needs(stored(frozenset(columns)) & known, frozenset(vectors) & known, frozenset(texts) & known)
 
 
@@ -194,6 +209,9 @@ def cost_us(query: Query, snapshot: SearchSnapshot) -> float:
     cost = _US_PER_PART * len(snapshot.parts)
     cost += len(columns_of(query.filter)) * rows * _US_PER_FILTERED_ROW
     cost += operands_of(query.filter) * _US_PER_OPERAND
+    if any(map(has_patterns, _conditions_of(query))):
+        # how long the texts are is not known, so never on the event loop
+        cost += INLINE_US_MAX + rows * _US_PER_PATTERN_ROW
     for leg in query.legs:
         cost += _US_PER_LEG + _leg_cost_us(leg, snapshot, rows, exact=query.exact)
     for _, computed in query.compute:
@@ -206,6 +224,21 @@ def cost_us(query: Query, snapshot: SearchSnapshot) -> float:
         cost += rows * _US_PER_SORTED_ROW * len(looked_at(query.aggregate))
     names = snapshot.schema.attributes if query.include_attributes is None else query.include_attributes
     return cost + rows_wanted(query) * len(names) * _US_PER_VALUE
+
+
+def _conditions_of(query: Query) -> Iterator[Filter]:
+    """All filters of a query: its own, those in its score expressions, and computed ones."""
+    if query.filter is not None:
+        yield query.filter
+    scores: list[Score] = [leg.score for leg in query.legs if isinstance(leg, ScoreLeg)]
+    for _, computed in query.compute:
+        match computed:
+            case Compare() | Glob() | Regex() | Fuzzy() | Tokens() | And() | Or() | Not():
+                yield computed
+            case Bm25() | Sum() | Max() | Product() | Indicator() | AttributeValue() | Saturate() | Decay():
+                scores.append(computed)
+    for score in scores:
+        yield from (leaf.condition for leaf in leaves_of(score) if isinstance(leaf, Indicator))
 
 
 def _leg_cost_us(leg: Leg, snapshot: SearchSnapshot, rows: int, *, exact: bool) -> float:

@@ -26,7 +26,7 @@ from elacsym.query.ast import (
     Score,
     Sum,
 )
-from elacsym.query.filters import columns_of
+from elacsym.query.filters import columns_of, texts_of
 
 Floats = npt.NDArray[np.float64]
 Leaf = Bm25 | Indicator | AttributeValue | Distance
@@ -66,7 +66,14 @@ def columns_in(score: Score) -> frozenset[str]:
 
 def texts_in(score: Score) -> frozenset[str]:
     """The attributes whose postings an expression looks at."""
-    return frozenset(leaf.attribute for leaf in _leaves(score) if isinstance(leaf, Bm25))
+    names: set[str] = set()
+    for leaf in _leaves(score):
+        match leaf:
+            case Bm25():
+                names.add(leaf.attribute)
+            case Indicator():
+                names |= texts_of(leaf.condition)
+    return frozenset(names)
 
 
 def keeps_zero(score: Score) -> bool:

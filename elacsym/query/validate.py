@@ -17,29 +17,21 @@ import numpy as np
 from elacsym.errors import InvalidRequest
 from elacsym.query.aggregate import check_aggregate
 from elacsym.query.ast import (
-    FILTER_DEPTH_MAX,
     ORDER_KEYS_MAX,
     TEXT_QUERY_CHARS_MAX,
     TOP_K_MAX,
-    And,
-    Compare,
-    Filter,
     Fusion,
     Leg,
-    Not,
-    Op,
-    Or,
     OrderKey,
     Query,
     TextLeg,
     VectorLeg,
 )
-from elacsym.query.columns import attribute_of
+from elacsym.query.check_filter import check_filter
+from elacsym.query.operands import is_operand, kind_of, known, shown
 from elacsym.query.order import Place, decode_cursor
-from elacsym.types import ID, Attribute, AttributeType, DocumentId, Metric, Scalar, Schema
+from elacsym.types import ID, DocumentId, Metric, Scalar, Schema
 
-_RANGES = (Op.GT, Op.GTE, Op.LT, Op.LTE)
-_LISTS = (Op.IN, Op.NOT_IN, Op.CONTAINS_ANY)
 _NUMBERS = (Scalar.INT, Scalar.UINT, Scalar.FLOAT)
 _METHODS = ("rrf", "weighted", "max")
 
@@ -68,144 +60,40 @@ def check(query: Query, schema: Schema) -> Query:
     return replace(query, filter=None if query.filter is None else check_filter(query.filter, schema))
 
 
-def check_filter(condition: Filter, schema: Schema) -> Filter:
-    """The filter, known to fit the schema. Raises InvalidRequest with the comparison's path."""
-    return _checked(condition, schema, 0)
-
-
 def check_names(include_attributes: Sequence[str] | None, schema: Schema) -> None:
     """Raises InvalidRequest if the schema does not have one of the names; `id` is always there."""
     for index, name in enumerate(include_attributes or ()):
-        _known(name, schema, f"include_attributes[{index}]")
+        known(name, schema, f"include_attributes[{index}]")
 
 
 def check_ids(ids: Sequence[DocumentId], schema: Schema) -> None:
     """Raises InvalidRequest if an id is not of the namespace's id type."""
     for index, value in enumerate(ids):
-        fits = _is_operand(_kind_of(ID, schema, value).scalar, value)
+        fits = is_operand(kind_of(ID, schema, value).scalar, value)
         if not fits or (isinstance(value, int) and not 0 <= value < 2**64):
             expected = "a string" if schema.id_type == "string" else "an unsigned 64-bit integer"
-            raise InvalidRequest(f"ids[{index}]", f"must be {expected}, not {_shown(value)}")
+            raise InvalidRequest(f"ids[{index}]", f"must be {expected}, not {shown(value)}")
 
 
 def check_place(place: Place, order_by: Sequence[OrderKey], schema: Schema) -> None:
     """Raises InvalidRequest if a cursor's values are not of the types of its order."""
     for key, value in zip((*order_by, OrderKey(ID)), (*place.values, place.id), strict=True):
-        _known(key.attribute, schema, "after")
-        kind = _kind_of(key.attribute, schema, value)
-        if not (_is_operand(kind.scalar, value) or (value is None and key.attribute != ID)):
+        known(key.attribute, schema, "after")
+        kind = kind_of(key.attribute, schema, value)
+        if not (is_operand(kind.scalar, value) or (value is None and key.attribute != ID)):
             raise InvalidRequest(
-                "after", f"the cursor has {_shown(value)} for '{key.attribute}' of type {kind}"
+                "after", f"the cursor has {shown(value)} for '{key.attribute}' of type {kind}"
             )
-
-
-def _checked(condition: Filter, schema: Schema, depth: int) -> Filter:
-    if depth > FILTER_DEPTH_MAX:
-        raise InvalidRequest("filter", f"conditions are nested deeper than {FILTER_DEPTH_MAX} levels")
-    match condition:
-        case Compare():
-            return _checked_compare(condition, schema)
-        case Not():
-            return Not(_checked(condition.condition, schema, depth + 1))
-        case And():
-            return And(tuple(_checked(c, schema, depth + 1) for c in condition.conditions))
-        case Or():
-            return Or(tuple(_checked(c, schema, depth + 1) for c in condition.conditions))
-
-
-def _checked_compare(condition: Compare, schema: Schema) -> Compare:
-    name, op, value, path = condition.field, condition.op, condition.value, condition.path
-    attribute = _known(name, schema, path)
-    kind = _kind_of(name, schema, value)
-    if kind.is_vector:
-        raise InvalidRequest(path, f"attribute '{name}' is a vector, which cannot be filtered")
-    if not attribute.filterable:
-        raise InvalidRequest(path, f"attribute '{name}' isn't filterable: the schema says indexed: false")
-    if op in (Op.CONTAINS, Op.CONTAINS_ANY) and not kind.is_array:
-        raise InvalidRequest(path, f"{op} needs an array, but '{name}' is of type {kind}")
-    if op in _RANGES and kind.is_array:
-        raise InvalidRequest(path, f"{op} needs a scalar, but '{name}' is of type {kind}")
-    if value is None and op in (Op.EQ, Op.NE):
-        return Compare(name, op, None)
-    if op in _LISTS or (kind.is_array and op is not Op.CONTAINS):
-        fits = isinstance(value, list | tuple) and _are_operands(kind.scalar, value)
-        expected = f"[]{kind.scalar}"
-        value = tuple(value) if fits else value
-    else:
-        fits = _is_operand(kind.scalar, value)
-        expected = str(kind.scalar)
-    if not fits:
-        raise InvalidRequest(
-            path, f"type mismatch, {op} on '{name}' expects {expected}, but got {_shown(value)}"
-        )
-    return Compare(name, op, value)
-
-
-def _kind_of(name: str, schema: Schema, operand: Any) -> AttributeType:
-    """The type of a known attribute. Before the first document decides, ids are of whatever type they are
-    compared with."""
-    attribute = attribute_of(schema, name)
-    assert attribute is not None, name
-    if name == ID and schema.id_type is None:
-        sample = operand[0] if isinstance(operand, list | tuple) and operand else operand
-        return AttributeType(Scalar.STRING if isinstance(sample, str) else Scalar.UINT)
-    return attribute.type
-
-
-def _are_operands(scalar: Scalar, values: Sequence[Any]) -> bool:
-    """`_is_operand` of all; long lists of one type are checked as a whole."""
-    kinds = set(map(type, values))
-    if scalar in (Scalar.INT, Scalar.UINT) and kinds <= {int}:
-        return True
-    if scalar is Scalar.STRING and kinds <= {str}:
-        return _has_utf8_form("".join(values))
-    return all(_is_operand(scalar, value) for value in values)
-
-
-def _has_utf8_form(text: str) -> bool:
-    """Whether there is no lone surrogate in it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _is_operand(scalar: Scalar, value: Any) -> bool:
-    """Whether a value can be compared with attributes of a type. Integers fit floats; whole floats do not fit
-    integers."""
-    match scalar:
-        case Scalar.BOOL:
-            return isinstance(value, bool)
-        case Scalar.STRING:
-            return isinstance(value, str) and _has_utf8_form(value)
-        case Scalar.INT | Scalar.UINT:
-            return isinstance(value, int) and not isinstance(value, bool)
-        case _:
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            return is_number and value == value  # not NaN
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 64 else text[:61] + "..."
-
-
-def _known(name: str, schema: Schema, path: str) -> Attribute:
-    attribute = attribute_of(schema, name)
-    if attribute is None:
-        raise InvalidRequest(path, f"attribute '{name}' is not in the schema")
-    return attribute
 
 
 def _check_whole(path: str, value: Any, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise InvalidRequest(path, f"must be a whole number between {low} and {high}, not {_shown(value)}")
+        raise InvalidRequest(path, f"must be a whole number between {low} and {high}, not {shown(value)}")
 
 
 def _check_weight(path: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise InvalidRequest(path, f"must be a finite number of at least 0, not {_shown(value)}")
+        raise InvalidRequest(path, f"must be a finite number of at least 0, not {shown(value)}")
 
 
 def _check_metric(metric: Metric | None, schema: Schema) -> None:
@@ -228,7 +116,7 @@ def _check_leg(leg: Leg, schema: Schema) -> None:
 def _check_vector_leg(leg: VectorLeg, schema: Schema) -> None:
     if not schema.vectors():
         raise InvalidRequest("vector", "the namespace has no vectors")
-    kind = _known(leg.attribute, schema, "vector_field").type
+    kind = known(leg.attribute, schema, "vector_field").type
     if kind.dimensions is None:
         raise InvalidRequest("vector_field", f"attribute '{leg.attribute}' is of type {kind}, not a vector")
     if leg.vector.shape != (kind.dimensions,):
@@ -249,11 +137,11 @@ def _check_text_leg(leg: TextLeg, schema: Schema) -> None:
             f"{leg.path}.query",
             f"has {len(leg.query)} characters, at most {TEXT_QUERY_CHARS_MAX} are allowed",
         )
-    if not _is_operand(Scalar.STRING, leg.query):
+    if not is_operand(Scalar.STRING, leg.query):
         raise InvalidRequest(f"{leg.path}.query", "must be Unicode text without lone surrogates")
     names = [name for name, _ in leg.fields]
     for name, weight in leg.fields:
-        if _known(name, schema, leg.path).full_text is None:
+        if known(name, schema, leg.path).full_text is None:
             raise InvalidRequest(
                 leg.path, f"attribute '{name}' has no full-text index: the schema says full_text: false"
             )
@@ -266,10 +154,10 @@ def _check_text_leg(leg: TextLeg, schema: Schema) -> None:
 def _check_fusion(fusion: Fusion) -> None:
     if fusion.method not in _METHODS:
         raise InvalidRequest(
-            "fusion.method", f"must be one of {', '.join(_METHODS)}, not {_shown(fusion.method)}"
+            "fusion.method", f"must be one of {', '.join(_METHODS)}, not {shown(fusion.method)}"
         )
     if isinstance(fusion.k, bool) or not isinstance(fusion.k, int | float) or not 0 < fusion.k < math.inf:
-        raise InvalidRequest("fusion.k", f"must be a finite number greater than 0, not {_shown(fusion.k)}")
+        raise InvalidRequest("fusion.k", f"must be a finite number greater than 0, not {shown(fusion.k)}")
     if fusion.depth is not None:
         _check_whole("fusion.depth", fusion.depth, 1, TOP_K_MAX)
 
@@ -278,7 +166,7 @@ def _check_order(order_by: Sequence[OrderKey], schema: Schema) -> None:
     if len(order_by) > ORDER_KEYS_MAX:
         raise InvalidRequest("order_by", f"has {len(order_by)} keys, at most {ORDER_KEYS_MAX} are allowed")
     for index, key in enumerate(order_by):
-        kind = _known(key.attribute, schema, f"order_by[{index}]").type
+        kind = known(key.attribute, schema, f"order_by[{index}]").type
         if kind.is_array or kind.is_vector:
             raise InvalidRequest(
                 f"order_by[{index}]", f"'{key.attribute}' is of type {kind}, which has no order"

@@ -15,8 +15,8 @@ from parts import SCHEMA, ColdPart, FilePart, MemoryPart, documents_of, schema_o
 from elacsym.index import arrays as arrays_module
 from elacsym.index import attribute as attribute_module
 from elacsym.query.ast import And, Compare, Not, Op, Or
+from elacsym.query.check_filter import check_filter
 from elacsym.query.filters import columns_of, estimate, matches
-from elacsym.query.validate import check_filter
 
 INTS = [-(2**63) - 1, -(2**63), -1, 0, 1, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64]
 OPERANDS = {
@@ -38,15 +38,25 @@ ORDERED = {
 }
 
 
+ANY = {Op.ANY_GT: Op.GT, Op.ANY_GTE: Op.GTE, Op.ANY_LT: Op.LT, Op.ANY_LTE: Op.LTE}
+NEGATED = {
+    Op.NE: Op.EQ,
+    Op.NOT_IN: Op.IN,
+    Op.NOT_CONTAINS: Op.CONTAINS,
+    Op.NOT_CONTAINS_ANY: Op.CONTAINS_ANY,
+}
+
+
 @st.composite
 def comparisons(draw):
     field = draw(st.sampled_from(sorted(OPERANDS)))
     one, many = OPERANDS[field], st.lists(OPERANDS[field], max_size=3)
     if field in ARRAYS:
-        op = draw(st.sampled_from([Op.EQ, Op.NE, Op.IN, Op.NOT_IN, Op.CONTAINS, Op.CONTAINS_ANY]))
-        operand = one if op is Op.CONTAINS else many
+        op = draw(st.sampled_from([op for op in Op if op not in ORDERED]))
+        is_one = op in (Op.CONTAINS, Op.NOT_CONTAINS) or op in ANY
+        operand = one if is_one else many
     else:
-        op = draw(st.sampled_from([op for op in Op if op not in (Op.CONTAINS, Op.CONTAINS_ANY)]))
+        op = draw(st.sampled_from([*ORDERED, Op.EQ, Op.NE, Op.IN, Op.NOT_IN]))
         operand = many if op in (Op.IN, Op.NOT_IN) else one
     if op in (Op.EQ, Op.NE):
         operand = st.none() | operand
@@ -95,10 +105,8 @@ def holds(condition, document) -> bool:
     match condition.op:
         case Op.EQ:
             return value == operand if operand is not None else value is None
-        case Op.NE:
-            return not holds(Compare(condition.field, Op.EQ, condition.value), document)
-        case Op.NOT_IN:
-            return not holds(Compare(condition.field, Op.IN, condition.value), document)
+        case op if op in NEGATED:
+            return not holds(Compare(condition.field, NEGATED[op], condition.value), document)
     if value is None:
         return False
     match condition.op:
@@ -106,6 +114,8 @@ def holds(condition, document) -> bool:
             return any(v in operand for v in value) if isinstance(value, list) else value in operand
         case Op.CONTAINS:
             return operand in value
+        case op if op in ANY:
+            return any(ORDERED[ANY[op]](v, operand) for v in value)
     return ORDERED[condition.op](value, operand)
 
 
