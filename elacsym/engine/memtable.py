@@ -21,6 +21,7 @@ from elacsym.format.reading import Steps, done
 from elacsym.index.attribute import ArrowValues, Values
 from elacsym.index.columns import arrow_type, fitted
 from elacsym.index.ids import IdColumn, Ids, MemoryIds
+from elacsym.index.sparse import NoSparse, Sparse, SparseFile
 from elacsym.index.text import TextIndex
 from elacsym.index.vector import VectorColumn, Vectors
 from elacsym.query.searchable import PartView
@@ -33,6 +34,7 @@ JOINED_BYTES_MAX = 16 * 2**20
 # a chunk from here on is worth its own pass: what a query pays for the pass is little beside the rows
 LONG_BYTES = 256 * 1024
 _US_PER_TEXT_BYTE = 0.1
+_US_PER_SPARSE_BYTE = 0.05
 _US_PER_NORM_ELEMENT = 0.0025
 
 
@@ -54,6 +56,7 @@ class Chunk:
         self._attribute_of = attribute_of
         self.text_indexes: dict[str, TextIndex] = {}
         self.vector_columns: dict[str, VectorColumn] = {}
+        self._sparse_files: dict[str, SparseFile] = {}
         self._ids = MemoryIds(ids)
 
     @property
@@ -62,11 +65,14 @@ class Chunk:
         return len(self.id_column)
 
     def pending_us(self, name: str) -> float:
-        """See Part: postings, and the norms of vectors."""
+        """See Part: postings, inverted lists, and the norms of vectors."""
         array = self.arrays.get(name)
-        if array is None or name in self.text_indexes or name in self.vector_columns:
+        is_built = name in self.text_indexes or name in self.vector_columns or name in self._sparse_files
+        if array is None or is_built:
             return 0.0
         attribute = self._attribute_of(name)
+        if attribute.type.is_sparse:
+            return float(array.nbytes * _US_PER_SPARSE_BYTE)
         if attribute.type.is_vector:
             return self.rows * (attribute.type.dimensions or 0) * _US_PER_NORM_ELEMENT
         return 0.0 if attribute.full_text is None else float(array.nbytes * _US_PER_TEXT_BYTE)
@@ -80,7 +86,7 @@ class Chunk:
         return self._versions
 
     def attribute(self, name: str) -> Steps[Values]:
-        """An attribute that is no vector."""
+        """An attribute that is no dense vector."""
         return done(ArrowValues(self.column(name)))
 
     def column(self, name: str) -> pa.Array:
@@ -92,6 +98,15 @@ class Chunk:
     def vectors(self, name: str) -> Steps[Vectors]:
         """A vector attribute."""
         return done(self.vector_column(name))
+
+    def sparse(self, name: str) -> Steps[Sparse]:
+        """The inverted lists of a sparse vector attribute."""
+        if name not in self.arrays:
+            return done(NoSparse())
+        file = self._sparse_files.get(name)
+        if file is None:
+            file = self._sparse_files[name] = SparseFile.in_memory(self.arrays[name])
+        return done(file)
 
     def text(self, name: str) -> Steps[TextIndex]:
         """The postings of an attribute."""

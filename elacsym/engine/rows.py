@@ -36,6 +36,7 @@ from elacsym.index.cluster import cluster
 from elacsym.index.columns import arrow_type, fitted
 from elacsym.index.ids import IdColumn, IdFile
 from elacsym.index.ivf import VectorIndex
+from elacsym.index.sparse import SparseFile
 from elacsym.index.text import TextIndex
 from elacsym.store.cache import ObjectMissing
 from elacsym.types import ID, Attribute, FullText, Metric, Schema
@@ -343,7 +344,11 @@ def _write_columns(
             column = rows.column(name)
             if column.null_count < len(column):
                 columns[name] = column.take(pa.array(order))
-                data = AttributeFile.build(columns[name], attribute)
+                data = (
+                    SparseFile.build(columns[name])
+                    if attribute.type.is_sparse
+                    else AttributeFile.build(columns[name], attribute)
+                )
                 emit(segment_format.attribute_part(segment_format.ATTRIBUTE, name), data)
     emit(segment_format.ROWS, segment_format.encode_rows(ids.to_arrow(), versions, columns))
     return set(columns)

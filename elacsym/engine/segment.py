@@ -22,6 +22,7 @@ from elacsym.format.reading import Source, Steps
 from elacsym.index.attribute import AttributeFile, EmptyValues, MissingValues, Values
 from elacsym.index.ids import IdFile, Ids
 from elacsym.index.ivf import FILL_ROW_US, VectorIndex
+from elacsym.index.sparse import NoSparse, Sparse, SparseFile
 from elacsym.index.text import TextIndex
 from elacsym.index.vector import VectorColumn, Vectors
 from elacsym.query.plan import Needs, opening
@@ -84,12 +85,20 @@ class SegmentPart:
         return opened
 
     def attribute(self, name: str) -> Steps[Values]:
-        """An attribute that is no vector."""
-        opened = yield from self._opened(_column_part(name), AttributeFile.opened)
+        """An attribute that is no dense vector."""
         kind = self._attribute_of(name).type
+        if kind.is_sparse:
+            vectors = yield from self._opened(_column_part(name), SparseFile.opened)
+            return MissingValues(kind, self.rows) if vectors is None else vectors
+        opened = yield from self._opened(_column_part(name), AttributeFile.opened)
         if opened is None:
             return MissingValues(kind, self.rows)
         return opened if opened.type == kind else EmptyValues(opened, kind)
+
+    def sparse(self, name: str) -> Steps[Sparse]:
+        """The inverted lists of a sparse vector attribute."""
+        opened = yield from self._opened(_column_part(name), SparseFile.opened)
+        return NoSparse() if opened is None else opened
 
     def vectors(self, name: str) -> Steps[Vectors]:
         """A vector attribute."""

@@ -308,7 +308,7 @@ class AttributeFile:
         if attribute.filterable and attribute.type.is_plain and attribute.type.scalar not in _UNORDERED:
             codes, rows, distinct = _sorted_rows(array)
             if attribute.full_text is None or _mean_bytes(distinct) <= _INDEXED_TEXT_BYTES_MAX:
-                encoded = arrays.joined(encoded, _encoded_index(codes, rows, distinct))
+                encoded = arrays.joined(encoded, encoded_index(codes, rows, distinct))
                 meta["distinct"] = len(distinct)
         return blob_format.encode(encoded.sections, meta, arrays.eager_sections(encoded))
 
@@ -378,7 +378,9 @@ def _sorted_rows(array: pa.Array) -> tuple[Ints, Ints, pa.Array]:
     return pairs // max(1, len(array)), pairs % max(1, len(array)), distinct
 
 
-def _encoded_index(codes: Ints, rows: Ints, distinct: pa.Array) -> Encoded:
+def encoded_index(codes: Ints, rows: Ints, distinct: pa.Array) -> Encoded:
+    """The sections of `SortedValues`. codes: (n,) the place among `distinct` of each value, ascending; rows:
+    (n,) the row of each. Raises ValueError where there are too many."""
     starts = np.zeros(len(distinct) + 1, np.int64)
     np.cumsum(np.bincount(codes, minlength=len(distinct)), out=starts[1:])
     if len(rows) >= 2**32:

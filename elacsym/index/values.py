@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -120,12 +120,20 @@ def uuid_text(data: bytes) -> str:
 
 
 def to_arrow(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
-    """Python values, None as null, as an Arrow array of a scalar type or of a list of one."""
+    """Python values as they are inside, None as null, as an Arrow array."""
+    if pa.types.is_list(type_) and pa.types.is_struct(type_.value_type):
+        return pa.array([None if v is None else _entries(v) for v in values], type_)
+    if pa.types.is_list(type_) and pa.types.is_fixed_size_list(type_.value_type):
+        return pa.array([None if v is None else [list(row) for row in v] for v in values], type_)
     if type_ == UUID_ARROW:
         return pa.array([None if v is None else uuid_bytes(v) for v in values], type_)
     if pa.types.is_list(type_) and type_.value_type == UUID_ARROW:
         return pa.array([None if v is None else [uuid_bytes(e) for e in v] for v in values], type_)
     return pa.array(values, type_)
+
+
+def _entries(vector: Mapping[str, float]) -> list[dict[str, Any]]:
+    return [{"dimension": name, "weight": np.float16(weight)} for name, weight in vector.items()]
 
 
 def to_python(array: pa.Array | pa.ChunkedArray) -> list[Any]:

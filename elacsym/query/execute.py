@@ -36,6 +36,7 @@ from elacsym.query.diversity import diversified
 from elacsym.query.fusion import RankedLeg, fuse
 from elacsym.query.hits import Found, read, shown_by, values_of
 from elacsym.query.matching import Matches, estimated_rows, matching, narrowed, recalled
+from elacsym.query.multivector_leg import multivector_nearest
 from elacsym.query.order import after, decode_cursor, encode_cursor, first_rows
 from elacsym.query.plan import (
     INLINE_US_MAX,
@@ -53,6 +54,7 @@ from elacsym.query.plan import (
 from elacsym.query.ranking import Beside, Ranking
 from elacsym.query.score_leg import scored
 from elacsym.query.searchable import Part, SearchSnapshot
+from elacsym.query.sparse_leg import sparse_nearest
 from elacsym.query.text_leg import relevant
 from elacsym.query.validate import check
 from elacsym.query.vector_leg import nearest
@@ -196,8 +198,10 @@ class _Search:
                 return relevant(self.snapshot, leg, self.matches, depth, beside)
             case ScoreLeg():
                 return scored(self.snapshot, leg, self.matches, depth, beside)
-            case SparseLeg() | MultiVectorLeg():
-                raise NotImplementedError(type(leg).__name__)
+            case SparseLeg():
+                return sparse_nearest(self.snapshot, leg, self.matches, depth, beside)
+            case MultiVectorLeg():
+                return multivector_nearest(self.snapshot, leg, self.matches, depth, beside)
 
 
 def matching_ids(snapshot: SearchSnapshot, condition: Filter) -> Steps[IdColumn]:

@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Which attributes hits show: names of columns and of vectors."""
+    """Which attributes hits show: names of columns and of dense vectors."""
 
     columns: tuple[str, ...]
     vectors: tuple[str, ...]
@@ -53,27 +53,28 @@ def shown(
     include_vector: bool,
     exclude_attributes: Sequence[str] = (),
 ) -> Shown:
-    """The attributes asked for: all but vectors when no names are given; vectors when named or wanted in
-    general. None of those that are excluded."""
-    vectors = schema.vectors()
-    names = [
-        name
-        for name in schema.attributes
-        if (include_attributes is None or name in include_attributes) and name not in exclude_attributes
-    ]
+    """The attributes asked for: all but vectors of any kind when no names are given; vectors when named or
+    wanted in general. None of those that are excluded."""
+    named = None if include_attributes is None else frozenset(include_attributes)
+    types = {
+        name: attribute.type
+        for name, attribute in schema.attributes.items()
+        if name not in exclude_attributes
+        and (
+            (named is not None and name in named)
+            or (named is None and attribute.type.is_plain)
+            or (include_vector and not attribute.type.is_plain)
+        )
+    }
     return Shown(
-        tuple(name for name in names if name not in vectors),
-        tuple(
-            name
-            for name in vectors
-            if name not in exclude_attributes and (include_vector or name in (include_attributes or ()))
-        ),
+        tuple(name for name, type_ in types.items() if not type_.is_vector),
+        tuple(name for name, type_ in types.items() if type_.is_vector),
     )
 
 
 def read(snapshot: SearchSnapshot, found: Sequence[Found], wanted: Shown) -> Steps[list[Hit]]:
-    """The hits in the order of `found`: plain Python values, arrays as lists, vectors as (d,) float32; null
-    is left out."""
+    """The hits in the order of `found`: plain Python values, arrays as lists, vectors as (d,) float32, sparse
+    ones as dictionaries, arrays of them as (m, d) float32; null is left out."""
     attributes: list[dict[str, Any]] = [{} for _ in found]
     if wanted.columns or wanted.vectors:
         by_part: dict[int, list[int]] = {}

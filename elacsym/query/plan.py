@@ -57,6 +57,7 @@ DEPTH_MIN = 100
 
 # microseconds; rough, only to tell work that is worth a hop to the pool from work that is not
 _US_PER_VECTOR_ELEMENT = 0.0002
+_VECTORS_PER_ROW = 32  # of an array of vectors
 _US_PER_CODED_ROW = 0.004
 _CODED_ROWS_MIN = 1_024
 _US_PER_TEXT_ROW = 0.002
@@ -252,9 +253,9 @@ def _leg_cost_us(leg: Leg, snapshot: SearchSnapshot, rows: int, *, exact: bool) 
                 cost += view.part.rows * per_row
             return cost
         case MultiVectorLeg():
-            return rows * leg.vectors.size * _US_PER_VECTOR_ELEMENT
+            return rows * leg.vectors.size * _VECTORS_PER_ROW * _US_PER_VECTOR_ELEMENT
         case SparseLeg():
-            return rows * len(leg.vector) * _US_PER_TEXT_ROW
+            return rows * len(leg.vector) * _US_PER_TEXT_ROW + _pending_us(snapshot, leg.attribute)
         case TextLeg():
             texts, others = [name for name, _ in leg.fields], 0
         case ScoreLeg():

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from elacsym.format.reading import Steps
 from elacsym.index.attribute import Values
 from elacsym.index.ids import Ids
+from elacsym.index.sparse import Sparse
 from elacsym.index.text import TextIndex
 from elacsym.index.vector import Vectors
 from elacsym.types import Schema
@@ -24,7 +25,8 @@ from elacsym.types import Schema
 
 class Part(Protocol):
     """An immutable run of rows, numbered from 0. Every part knows every attribute of the snapshot's schema:
-    where it stores none, `attribute` is all null, `vectors` has no rows and `text` is an empty index."""
+    where it stores none, `attribute` is all null, `vectors` and `sparse` have no rows and `text` is an empty
+    index."""
 
     @property
     def label(self) -> str:
@@ -51,11 +53,15 @@ class Part(Protocol):
         ...
 
     def attribute(self, name: str) -> Steps[Values]:
-        """An attribute that is no vector."""
+        """An attribute that is no dense vector."""
         ...
 
     def vectors(self, name: str) -> Steps[Vectors]:
         """A vector attribute."""
+        ...
+
+    def sparse(self, name: str) -> Steps[Sparse]:
+        """The inverted lists of a sparse vector attribute, which are in its file."""
         ...
 
     def text(self, name: str) -> Steps[TextIndex]:

@@ -7,6 +7,7 @@ is no damage but a file that was written wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from elacsym.index.attribute import AttributeFile, SortedValues
 from elacsym.index.distance import norms_of
 from elacsym.index.ids import IdColumn, IdFile
 from elacsym.index.ivf import VectorIndex
+from elacsym.index.sparse import SparseFile
 from elacsym.index.text import TextIndex
 from elacsym.types import ID, Attribute, Schema
 
@@ -69,7 +71,9 @@ class SegmentCheck:
             self._checks[segment_format.vector_part(name)] = lambda s: self._vector_file(s, attribute)
             return
         self._checks[segment_format.attribute_part(segment_format.ATTRIBUTE, name)] = lambda s: (
-            self._attribute_file(s, name, attribute)
+            self._sparse_file(s, name)
+            if attribute.type.is_sparse
+            else self._attribute_file(s, name, attribute)
         )
         if attribute.full_text is not None:
             self._checks[segment_format.attribute_part(segment_format.TEXT, name)] = lambda s: (
@@ -109,13 +113,31 @@ class SegmentCheck:
     def _attribute_file(self, source: MemorySource, name: str, attribute: Attribute) -> Iterator[str]:
         file = resident(AttributeFile.opened(source, self._ref.rows))
         column = self._column(segment_format.column_name(name))
+        if file.type.joined(attribute.type) != attribute.type:
+            yield f"values of type {file.type} where the schema says {attribute.type}"
+            return
         if column is None or not resident(file.column()).equals(column):
             yield "the values differ from those of the rows"
             return
-        rebuilt = MemorySource(AttributeFile.build(column, attribute))
+        rebuilt = MemorySource(AttributeFile.build(column, replace(attribute, type=file.type)))
         expected = resident(AttributeFile.opened(rebuilt, self._ref.rows)).index
         if file.index is not None and (expected is None or not _are_equal(file.index, expected)):
             yield "the index does not find the rows by their values"
+
+    def _sparse_file(self, source: MemorySource, name: str) -> Iterator[str]:
+        file = resident(SparseFile.opened(source, self._ref.rows))
+        column = self._column(segment_format.column_name(name))
+        if column is None or not resident(file.column()).equals(column):
+            yield "the values differ from those of the rows"
+            return
+        dimensions, expected = resident(file.dimensions()), SparseFile.in_memory(column)
+        if dimensions != resident(expected.dimensions()) or not all(
+            np.array_equal(found, wanted)
+            for found, wanted in zip(
+                resident(file.postings(dimensions)), resident(expected.postings(dimensions)), strict=True
+            )
+        ):
+            yield "the inverted lists do not find the rows by their dimensions"
 
     def _vector_file(self, source: MemorySource, attribute: Attribute) -> Iterator[str]:
         column = resident(resident(VectorIndex.opened(source, self._ref.rows)).whole())

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from hypothesis import strategies as st
 from index.sources import HoleySource, driven
 
@@ -15,7 +14,9 @@ from elacsym.format.reading import MemorySource, Source, Steps, done
 from elacsym.index.attribute import ArrowValues, AttributeFile, Values
 from elacsym.index.columns import arrow_type
 from elacsym.index.ids import IdColumn, IdFile, Ids, MemoryIds
+from elacsym.index.sparse import Sparse, SparseFile
 from elacsym.index.text import TextIndex
+from elacsym.index.values import to_arrow
 from elacsym.index.vector import VectorColumn
 from elacsym.query.ast import Filter
 from elacsym.query.filters import matches
@@ -70,7 +71,7 @@ class MemoryPart:
         for name, attribute in schema.attributes.items():
             if not attribute.type.is_vector:
                 values = [d.get(name) for d in documents]
-                self._columns[name] = pa.array(values, arrow_type(attribute.type))
+                self._columns[name] = to_arrow(values, arrow_type(attribute.type))
 
     is_built = True
 
@@ -92,6 +93,9 @@ class MemoryPart:
             self._vectors[name] = VectorColumn.of(matrix, rows, self.rows)
         return done(self._vectors[name])
 
+    def sparse(self, name: str) -> Steps[Sparse]:
+        return done(SparseFile.in_memory(self._columns[name]))
+
     def text(self, name: str) -> Steps[TextIndex]:
         if name not in self._texts:
             settings = self._schema.attributes[name].full_text
@@ -109,7 +113,11 @@ class FilePart(MemoryPart):
         make = type(self).source
         self.id_source = make(IdFile.build(self._ids))
         self.sources = {
-            name: make(AttributeFile.build(column, schema.attributes[name]))
+            name: make(
+                SparseFile.build(column)
+                if schema.attributes[name].type.is_sparse
+                else AttributeFile.build(column, schema.attributes[name])
+            )
             for name, column in self._columns.items()
         }
 
@@ -117,7 +125,12 @@ class FilePart(MemoryPart):
         return IdFile.opened(self.id_source, self.rows)
 
     def attribute(self, name: str) -> Steps[Values]:
+        if self._schema.attributes[name].type.is_sparse:
+            return self.sparse(name)
         return AttributeFile.opened(self.sources[name], self.rows)
+
+    def sparse(self, name: str) -> Steps[SparseFile]:
+        return SparseFile.opened(self.sources[name], self.rows)
 
 
 class ColdPart(FilePart):
