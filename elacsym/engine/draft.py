@@ -53,8 +53,8 @@ class Draft:
 
 def drafted(request: WriteRequest, schema: Schema) -> Draft:
     """The request as columns. Raises InvalidRequest for everything in it that does not fit."""
-    if request.has_documents:
-        check_writable(schema)
+    _check_operations(request)
+    _check_writable(request, schema)
     after = declared(request, schema)
     _check_not_dropped(request)
     upserts = patches = patch = deletes = None
@@ -112,6 +112,25 @@ def _patch_by_filter(request: WriteRequest, schema: Schema) -> tuple[Patches, Sc
     return _patches(request, [some], _PATCH_BY_FILTER, schema)
 
 
+def _check_operations(request: WriteRequest) -> None:
+    """Raise InvalidRequest for a condition without the operation that it is for."""
+    conditions = (
+        ("upsert_condition", request.upsert_condition, request.upserts),
+        ("patch_condition", request.patch_condition, request.patches),
+        ("delete_condition", request.delete_condition, request.deletes),
+    )
+    for name, condition, documents in conditions:
+        if condition is not None and not documents:
+            kind = name.partition("_")[0]
+            raise InvalidRequest(name, f"there is no {kind} of given documents that it could be for")
+
+
+def _check_writable(request: WriteRequest, schema: Schema) -> None:
+    """Raise InvalidRequest where the namespace is read-only; its options may change all the same."""
+    if request.has_documents or request.schema is not None:
+        check_writable(schema)
+
+
 def _check_not_dropped(request: WriteRequest) -> None:
     """Raise InvalidRequest where a document brings an attribute that the request drops."""
     dropped = (
@@ -147,7 +166,7 @@ def redrafted(draft: Draft, schema: Schema) -> Draft:
     request, built = draft.request, draft.upserts
     if built is None or request.is_reading or request.deletes or schema.id_type not in (None, built.id_type):
         return drafted(request, schema)
-    check_writable(schema)
+    _check_writable(request, schema)
     grown, known = declared(request, schema), declared(request, draft.before).attributes
     means_same = all(
         grown.attributes.get(name, built.attributes.get(name)) == known.get(name, built.attributes.get(name))

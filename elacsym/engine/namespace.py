@@ -148,7 +148,7 @@ class Namespace:
         """Commit one atomic write; the result means that it is durable and every later strong read sees
         it."""
         self._touch()
-        if not (request.has_documents or request.has_schema):
+        if request.is_empty:
             # nothing to commit; the token is that of the last slot
             await self.reader.check()
             return WriteResult(0, Token(self.reader.manifest.inc, max(0, self.reader.tail - 1)), Effects())

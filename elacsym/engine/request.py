@@ -126,3 +126,9 @@ class WriteRequest:
     def has_schema(self) -> bool:
         """Whether it says something of the schema."""
         return self.schema is not None or self.change is not None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it asks for nothing."""
+        is_tested = self.is_reading or self.patch_condition is not None
+        return not (self.has_documents or self.has_schema or is_tested)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from elacsym.engine import payload
-from elacsym.engine.columns import arrow_type
+from elacsym.index.columns import arrow_type
 from elacsym.engine.conditions import NewValues, holds, nothing_new
 from elacsym.engine.draft import Draft, Patches
 from elacsym.engine.payload import RowChanges

@@ -29,7 +29,7 @@ def value_bytes(array: pa.Array) -> Ints:
     if pa.types.is_struct(kind):
         parts = [value_bytes(part) for part in array.flatten()]
         return np.sum(parts, axis=0, dtype=np.int64) if parts else np.zeros(len(array), np.int64)
-    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_map(kind):
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
         return _list_bytes(array)
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         sizes: Ints = pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -42,8 +42,6 @@ def value_bytes(array: pa.Array) -> Ints:
 
 
 def _list_bytes(array: pa.Array) -> Ints:
-    if pa.types.is_map(array.type):
-        array = array.cast(pa.list_(array.type.field(0).with_name("item")))
     lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     # the elements of null rows are not among them
     before = np.concatenate([[0], np.cumsum(value_bytes(array.flatten()))])

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elacsym.engine.columns import arrow_type
+from elacsym.index.columns import arrow_type, fitted
 from elacsym.engine.memtable import Chunk
 from elacsym.format.reading import Steps, resident, together
 from elacsym.index.ids import IdColumn, MemoryIds
@@ -53,7 +53,7 @@ class Stored:
     def under(self, before: Schema, after: Schema) -> Stored:
         """The documents as a later schema sees them: without attributes that were dropped in between."""
         arrays = {
-            name: array.cast(arrow_type(attribute.type))
+            name: fitted(array, attribute.type)
             for name, attribute in after.attributes.items()
             if (array := self.arrays.get(name)) is not None
             and before.attributes[name].stored_as == attribute.stored_as
@@ -109,7 +109,7 @@ def stored(snapshot: SearchSnapshot, ids: IdColumn, names: Sequence[str]) -> Ste
 
 def _values(part: Part, name: str, attribute: Attribute, rows: Ints) -> Steps[pa.Array]:
     if not attribute.type.is_vector:
-        return (yield from (yield from part.attribute(name)).select(rows))
+        return fitted((yield from (yield from part.attribute(name)).select(rows)), attribute.type)
     matrix, is_present = yield from (yield from part.vectors(name)).select(rows)
     flat = pa.array(matrix.reshape(-1))
     mask = None if is_present.all() else pa.array(~is_present)
