@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from elacsym.engine import payload
-from elacsym.index.columns import arrow_type
 from elacsym.engine.conditions import NewValues, holds, nothing_new
 from elacsym.engine.draft import Draft, Patches
 from elacsym.engine.payload import RowChanges
 from elacsym.engine.request import Document
 from elacsym.engine.sizes import Ints, row_bytes, value_bytes
 from elacsym.engine.stored import Stored, is_among, replaced
+from elacsym.index.columns import arrow_type
 from elacsym.index.ids import IdColumn
 from elacsym.query.ast import Filter
 from elacsym.query.columns import Bools

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elacsym.index.columns import arrow_type, fitted
 from elacsym.engine.memtable import Chunk
 from elacsym.format.reading import Steps, resident, together
+from elacsym.index.columns import arrow_type, fitted
 from elacsym.index.ids import IdColumn, MemoryIds
 from elacsym.query.columns import Bools, Ints
 from elacsym.query.searchable import Part, SearchSnapshot
