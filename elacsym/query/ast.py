@@ -446,7 +446,7 @@ class Rerank:
 @dataclass(frozen=True, slots=True)
 class Work:
     """What an answer was made of. rows_live: documents of the namespace. rows_unindexed: those of the tail,
-    which no index covers yet. bytes_read: fetched from the store for it."""
+    which no index covers yet. bytes_read: wanted for it, and not at hand."""
 
     rows_live: int = 0
     rows_unindexed: int = 0

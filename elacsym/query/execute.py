@@ -29,13 +29,14 @@ from elacsym.query.ast import (
     SparseLeg,
     TextLeg,
     VectorLeg,
+    Work,
 )
 from elacsym.query.check_filter import check_filter
 from elacsym.query.columns import Bools, Ints
 from elacsym.query.diversity import diversified
 from elacsym.query.fusion import RankedLeg, fuse
 from elacsym.query.hits import Found, read, shown_by, values_of
-from elacsym.query.matching import Matches, estimated_rows, matching, narrowed, recalled
+from elacsym.query.matching import Matches, estimated_rows, live_rows, matching, narrowed, recalled
 from elacsym.query.multivector_leg import multivector_nearest
 from elacsym.query.order import after, decode_cursor, encode_cursor, first_rows
 from elacsym.query.plan import (
@@ -151,7 +152,18 @@ def _answer(snapshot: SearchSnapshot, query: Query, effort_of: EffortOf, trace: 
             is_filter_known=known is not None,
             rows_estimated=estimated,
         )
-    return QueryResult(tuple(hits), aggregations, groups, plan, snapshot.staleness_ms, schema=snapshot.schema)
+    work = _work(snapshot, trace.rounds)
+    return QueryResult(
+        tuple(hits), aggregations, groups, plan, snapshot.staleness_ms, work, schema=snapshot.schema
+    )
+
+
+def _work(snapshot: SearchSnapshot, rounds: Rounds) -> Work:
+    live = live_rows(snapshot)
+    unindexed = sum(
+        rows for view, rows in zip(snapshot.parts, live.counts, strict=True) if not view.part.is_built
+    )
+    return Work(live.total, unindexed, sum(one.wanted_bytes for one in rounds.rounds))
 
 
 def _opened(snapshot: SearchSnapshot, query: Query) -> Steps[None]:

@@ -6,13 +6,14 @@ import json
 import math
 import pickle
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from index.sources import driven
-from parts import DIMENSIONS, SCHEMA, ColdPart, documents_of, schema_of, snapshot_of, views
+from parts import DIMENSIONS, SCHEMA, ColdPart, MemoryPart, documents_of, schema_of, snapshot_of, views
 from support.queries import aggregate_of
 
 from elacsym.compute import InlineCompute, ThreadCompute
@@ -27,6 +28,7 @@ from elacsym.query.ast import (
     Query,
     TextLeg,
     VectorLeg,
+    Work,
 )
 from elacsym.query.execute import execute, matching_ids
 from elacsym.query.hits import documents as documents_by_id
@@ -391,3 +393,18 @@ async def test_documents_by_string_id_show_the_attributes_asked_for():
         driven(documents_by_id(snapshot, ["a"], include_attributes=("nothing",)))
     with pytest.raises(InvalidRequest):
         driven(documents_by_id(snapshot, [1]))
+
+
+class TailPart(MemoryPart):
+    is_built = False
+
+
+async def test_an_answer_says_what_it_was_made_of():
+    documents = [{"id": i, "year": i} for i in range(20)]
+    indexed = snapshot_of(SCHEMA, documents[:12], kind=ColdPart).parts
+    tail = snapshot_of(SCHEMA, documents[12:], kind=TailPart).parts
+    snapshot = replace(snapshot_of(SCHEMA), parts=[*indexed, *tail])
+    query = Query(order_by=(OrderKey("year"),), filter=Compare("year", Op.GT, 5))
+    cold = (await execute(snapshot, query, InlineCompute())).work
+    assert (cold.rows_live, cold.rows_unindexed, cold.bytes_read > 0) == (20, 8, True)
+    assert (await execute(snapshot, query, InlineCompute())).work == Work(20, 8, 0)
