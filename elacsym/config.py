@@ -181,6 +181,21 @@ class Config:
         "searches is set; 0: never",
     )
     query_concurrency_max: int = _setting(256, forms.integer(1, 2**20), "queries at once; beyond: 429")
+    namespace_query_concurrency_max: int = _setting(
+        16,
+        forms.integer(1, 2**20),
+        "v2 queries of one namespace at once, where an aggregation counts as 4 and an exact vector search as "
+        "2; the next ones wait",
+    )
+    namespace_query_wait_s: float = _setting(
+        0.8, forms.seconds(0, 3_600), "how long such a query waits; beyond: 429"
+    )
+    delete_by_filter_max: int = _setting(
+        5_000_000, forms.integer(1, 2**31), "documents that one v2 request may delete by filter"
+    )
+    patch_by_filter_max: int = _setting(
+        50_000, forms.integer(1, 2**31), "documents that one v2 request may patch by filter"
+    )
     unindexed_bytes_max: int = _setting(
         256 * 2**20,
         forms.size(2**20, 2**31),

@@ -11,29 +11,57 @@ from starlette.routing import Route
 
 from elacsym.compute import Compute, ThreadCompute
 from elacsym.config import Config
-from elacsym.server import internal, operations, v1, v1_cluster, v1_recall
+from elacsym.server import internal, operations, v1, v1_cluster, v1_recall, v2, v2_copy, v2_namespaces
 from elacsym.server.boundary import Boundary, not_found
 from elacsym.server.endpoint import Endpoint, Operation
 from elacsym.server.node import open_node as open_configured
 from elacsym.server.service import OpenNode, Service
 
 _NAMESPACE = "/v1/namespaces/{ns}"
+_NAMESPACE_2 = "/v2/namespaces/{ns}"
+
+
+def _of_both(path: str, **methods: Operation) -> dict[str, dict[str, Operation]]:
+    """Operations that both APIs have under a namespace."""
+    return {f"{_NAMESPACE}{path}": methods, f"{_NAMESPACE_2}{path}": methods}
+
 
 # the most frequent paths first: routes are tried in order
 ROUTES: dict[str, dict[str, Operation]] = {
     f"{_NAMESPACE}/query": {"POST": Operation(v1.query)},
+    f"{_NAMESPACE_2}/query": {"POST": Operation(v2.query, is_v2=True)},
+    _NAMESPACE_2: {
+        "POST": Operation(v2.write, is_write=True, is_v2=True),
+        "DELETE": Operation(v1.delete_namespace, is_write=True, is_v2=True),
+    },
     f"{_NAMESPACE}/upsert": {"POST": Operation(v1.upsert, is_write=True)},
     f"{_NAMESPACE}/delete": {"POST": Operation(v1.delete, is_write=True)},
     f"{_NAMESPACE}/documents/get": {"POST": Operation(v1.documents)},
     f"{_NAMESPACE}/documents/{{id:path}}": {"GET": Operation(v1.document)},
     f"{_NAMESPACE}/hint_cache_warm": {"GET": Operation(v1.warm)},
+    f"{_NAMESPACE_2}/hint_cache_warm": {"GET": Operation(v1.warm, is_v2=True)},
     f"{_NAMESPACE}/_debug/recall": {"POST": Operation(v1_recall.recall)},
+    f"{_NAMESPACE_2}/_debug/recall": {"POST": Operation(v1_recall.recall, is_v2=True)},
+    f"{_NAMESPACE_2}/explain_query": {"POST": Operation(v2.explain, is_v2=True)},
+    f"{_NAMESPACE_2}/async": {"POST": Operation(v2_copy.start, is_write=True, is_v2=True)},
+    **_of_both("/operations/{token}", GET=Operation(v2_copy.operation, is_v2=True)),
+    **_of_both(
+        "/metadata",
+        GET=Operation(v2_namespaces.metadata, is_v2=True),
+        PATCH=Operation(v2_namespaces.update_metadata, is_write=True, is_v2=True),
+    ),
+    **_of_both(
+        "/schema",
+        GET=Operation(v2_namespaces.schema, is_v2=True),
+        POST=Operation(v2_namespaces.update_schema, is_write=True, is_v2=True),
+    ),
     _NAMESPACE: {
         "GET": Operation(v1.info),
         "PUT": Operation(v1.create, is_write=True),
         "DELETE": Operation(v1.delete_namespace, is_write=True),
     },
     "/v1/namespaces": {"GET": Operation(v1.list_namespaces)},
+    "/v2/namespaces": {"GET": Operation(v1.list_namespaces, is_v2=True)},
     "/v1/cluster": {"GET": Operation(v1_cluster.cluster)},
     "/v1/cluster/owner/{ns}": {"GET": Operation(v1_cluster.owner)},
     "/v1/cluster/rebalance": {"POST": Operation(v1_cluster.rebalance)},

@@ -133,6 +133,12 @@ class Exchange:
         return method
 
     @property
+    def is_under_v1(self) -> bool:
+        """Whether the path is one of the v1 API's."""
+        path: str = self._scope["path"]
+        return path.startswith("/v1/")
+
+    @property
     def raw_headers(self) -> Sequence[tuple[bytes, bytes]]:
         """All headers in order, names in lower case."""
         headers: Sequence[tuple[bytes, bytes]] = self._scope["headers"]

@@ -1,30 +1,40 @@
-"""Large upserts are decoded in a child process: a JSON parser holds the interpreter until it is done.
+"""Large writes are decoded in a child process: a JSON parser holds the interpreter until it is done.
 
-The child reads the body to its end and answers in parts, each a length (u32) and a pickle: lists of documents
-of about a mebibyte, so that reading one holds nobody up, or the refusal of the body. A length of 0 ends it.
+The child reads the body to its end and answers in parts, each a length (u32) and a pickle: first the write
+without its documents, then these and the ids to be deleted in lists of about a mebibyte, so that reading one
+holds nobody up; or the refusal of the body. A length of 0 ends it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import binascii
 import gc
 import os
 import pickle
 import struct
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from elacsym.compute import Compute
 from elacsym.engine.request import Document, WriteRequest
 from elacsym.errors import InvalidRequest, InvalidShape, Unavailable
-from elacsym.query.language.vector import decode as decode_vector
-from elacsym.server import codec, decode
+from elacsym.server import codec, decode, v2_write
+from elacsym.server.v2_write import Write
 from elacsym.types import VECTOR
 
 _LENGTH = struct.Struct("<I")
 _PART_BYTES = 2**20
-_ERRORS: dict[str, type[InvalidRequest]] = {e.code: e for e in (InvalidRequest, InvalidShape)}
+_DECODERS: dict[str, Callable[[Any], Write]] = {
+    "upsert": lambda body: Write(decode.upsert(body)),
+    "write": v2_write.decode,
+}
+# parts of a write that come in lists
+_LISTS = ("upserts", "patches", "deletes")
 
 
 async def upsert(body: bytes | bytearray, compute: Compute) -> WriteRequest:
@@ -32,7 +42,16 @@ async def upsert(body: bytes | bytearray, compute: Compute) -> WriteRequest:
 
     Raises InvalidRequest, InvalidShape; Unavailable where the child dies.
     """
-    script = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import answer; answer()"
+    return (await _decoded("upsert", body, compute)).request
+
+
+async def write(body: bytes | bytearray, compute: Compute) -> Write:
+    """What `v2_write.decode` makes of the JSON. Raises as `upsert`."""
+    return await _decoded("write", body, compute)
+
+
+async def _decoded(decoder: str, body: bytes | bytearray, compute: Compute) -> Write:
+    script = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import answer; answer({decoder!r})"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -46,10 +65,15 @@ async def upsert(body: bytes | bytearray, compute: Compute) -> WriteRequest:
     assert process.stdin is not None, "stdin is a pipe"
     assert process.stdout is not None, "stdout is a pipe"
     feeding = asyncio.create_task(_feed(process.stdin, body))
-    documents: list[Document] = []
+    lists: dict[str, list[Any]] = {name: [] for name in _LISTS}
+    frame: Write | None = None
     try:
         async for part in _parts(process.stdout):
-            documents += await compute.bulk.run(_documents, part)
+            name, value = await compute.bulk.run(_read, part)
+            if name in lists:
+                lists[name] += value
+            else:
+                frame = value
     except asyncio.IncompleteReadError as error:
         raise Unavailable("the process that decodes large bodies ended early; nothing was stored") from error
     finally:
@@ -58,7 +82,8 @@ async def upsert(body: bytes | bytearray, compute: Compute) -> WriteRequest:
         if process.returncode is None:
             process.kill()
         await process.wait()
-    return decode.upsert_of(documents)
+    assert frame is not None, "the first part"
+    return replace(frame, request=replace(frame.request, **lists))
 
 
 async def _feed(pipe: asyncio.StreamWriter, body: bytes | bytearray) -> None:
@@ -77,53 +102,86 @@ async def _parts(pipe: asyncio.StreamReader) -> AsyncIterator[bytes]:
         yield await pipe.readexactly(length)
 
 
-def _documents(part: bytes) -> list[Document]:
-    value = pickle.loads(part)  # noqa: S301 - our own child wrote it
-    if isinstance(value, tuple):
-        code, field, reason = value
-        raise _ERRORS[code](field, reason)
-    return [Document(id_, attributes) for id_, attributes in value]
+def _read(part: bytes) -> tuple[str, Any]:
+    name, value = pickle.loads(part)  # noqa: S301 - our own child wrote it
+    if name == InvalidShape.code:
+        field, reason, typed = value
+        raise InvalidShape(field, reason, typed=typed)
+    if name == InvalidRequest.code:
+        raise InvalidRequest(*value)
+    if name in ("upserts", "patches"):
+        return name, [Document(id_, attributes) for id_, attributes in value]
+    return name, value
 
 
-def answer() -> None:
+def answer(decoder: str) -> None:
     """The child: standard input to standard output."""
     # millions of values, none of them garbage: looking for some takes half of the time
     gc.disable()
     try:
-        write_parts(sys.stdin.buffer.read(), sys.stdout.buffer)
+        write_parts(sys.stdin.buffer.read(), sys.stdout.buffer, decoder)
     except BrokenPipeError:
         # the server is gone: nobody is left to tell, and nothing to flush
         os._exit(1)
 
 
-def write_parts(body: bytes, out: BinaryIO) -> None:
-    """Decode the body of an upsert and write it in parts."""
+def write_parts(body: bytes, out: BinaryIO, decoder: str = "upsert") -> None:
+    """Decode the body of a write and write it in parts."""
     try:
-        documents = decode.upsert(codec.loads(body)).upserts
+        wanted = _DECODERS[decoder](codec.loads(body))
+    except InvalidShape as error:
+        _write_part(out, error.code, (error.field, error.reason, error.typed))
     except InvalidRequest as error:
-        _write_part(out, (error.code, error.field, error.reason))
+        _write_part(out, error.code, (error.field, error.reason))
     else:
-        step = max(1, len(documents) * _PART_BYTES // len(body))
-        for start in range(0, len(documents), step):
-            _write_part(out, _plain(documents[start : start + step]))
+        request = wanted.request
+        bare = replace(request, upserts=(), patches=(), deletes=())
+        _write_part(out, "write", replace(wanted, request=bare))
+        items = max(1, len(request.upserts) + len(request.patches) + len(request.deletes))
+        step = max(1, items * _PART_BYTES // len(body))
+        vectors = _vector_names(request)
+        for name in _LISTS:
+            values = getattr(request, name)
+            for start in range(0, len(values), step):
+                several = values[start : start + step]
+                _write_part(out, name, several if name == "deletes" else _plain(several, vectors))
     out.write(_LENGTH.pack(0))
     out.flush()
 
 
-def _write_part(out: BinaryIO, value: Any) -> None:
-    data = pickle.dumps(value, protocol=5)
+def _write_part(out: BinaryIO, name: str, value: Any) -> None:
+    data = pickle.dumps((name, value), protocol=5)
     out.write(_LENGTH.pack(len(data)))
     out.write(data)
 
 
-def _plain(documents: Sequence[Document]) -> list[tuple[Any, dict[str, Any]]]:
-    """Ids and attributes; vectors of numbers as float32, which is smaller and quick to read."""
+def _vector_names(request: WriteRequest) -> tuple[str, ...]:
+    """The attributes that are dense vectors for all that the request tells."""
+    changes = {} if request.change is None else request.change.attributes
+    declared = [name for name, change in changes.items() if change is not None and change.type.is_vector]
+    return (VECTOR, *(name for name in declared if name != VECTOR))
+
+
+def _plain(documents: Sequence[Document], vectors: Sequence[str]) -> list[tuple[Any, dict[str, Any]]]:
+    """Ids and attributes; vectors as float32 or their bytes, which is smaller and quick to read."""
     plain = []
     for document in documents:
         attributes = dict(document.attributes)
-        vector = attributes.get(VECTOR)
-        # what is no vector stays as it came: the engine says what is wrong with it
-        if type(vector) is list and set(map(type, vector)) <= {int, float}:
-            attributes[VECTOR] = decode_vector(vector, VECTOR)
+        for name in vectors:
+            if name in attributes:
+                attributes[name] = _plain_vector(attributes[name])
         plain.append((document.id, attributes))
     return plain
+
+
+def _plain_vector(value: Any) -> Any:
+    # what is no vector stays as it came: the engine says what is wrong with it
+    if type(value) is list and value and set(map(type, value)) <= {int, float}:
+        with np.errstate(over="ignore"):
+            return np.array(value, np.float64).astype(np.float32)
+    if type(value) is str:
+        try:
+            return binascii.a2b_base64(value, strict_mode=True)
+        except ValueError:
+            return value
+    return value

@@ -326,8 +326,10 @@ _NODE_SCHEMAS: Json = {
             "code": STRING | {"description": "a machine word"},
             "request_id": STRING,
             "idempotency_key": STRING | {"description": "with `outcome_unknown`, if the write had one"},
+            "attribute": STRING | {"description": "v2: which attribute cannot have another type"},
         },
-        ["status", "error", "code", "request_id"],
+        ["status", "error"],
+        description="operations of the v2 API give `status` and `error` only",
     ),
 }
 

@@ -18,7 +18,8 @@ from elacsym.engine.database import Database
 from elacsym.errors import Unavailable
 from elacsym.format import keys
 from elacsym.server.auth import AdminKeys, ApiKeys
-from elacsym.server.limits import ByteBudget, Gate
+from elacsym.server.limits import ByteBudget, Gate, NamespaceGate
+from elacsym.server.unknown_fields import UnknownFields
 from elacsym.server.warming import Warming
 from elacsym.telemetry import get_logger
 
@@ -59,6 +60,10 @@ class Service:
         self.budget = ByteBudget(config.body_bytes_in_flight_max)
         self.large_bodies = asyncio.Semaphore(_LARGE_BODIES_MAX)
         self.queries = Gate(config.query_concurrency_max, "queries")
+        self.namespace_queries = NamespaceGate(
+            config.namespace_query_concurrency_max, wait_s=config.namespace_query_wait_s
+        )
+        self.unknown_fields = UnknownFields()
         self.recalls = Gate(_RECALLS_MAX, "measurements of recall")
         self.warming = Warming()
         self.census = Census(SystemClock(), compute)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,16 +14,12 @@ from elacsym.format.keys import is_valid_name
 from elacsym.query.ast import Aggregate, Group, Hit, Query, QueryResult
 from elacsym.server import codec, decode, decode_query, large_body, schema_json
 from elacsym.server.exchange import Answer, DecodeLarge, Exchange, json_answer
+from elacsym.server.values import is_small
 from elacsym.shapes import Fields
 from elacsym.types import VECTOR, Consistency, DocumentId
 
 _PAGE_SIZE_MAX = 1_000
 _IDS_MAX = 10_000
-# beyond this many values, rendering an answer is longer than a hop to the pool; a row is some values in any
-# case, and so many characters of a text are as much work as a number
-_INLINE_VALUES_MAX = 4_096
-_ROW_VALUES = 8
-_TEXT_CHARACTERS = 32
 # fields that the engine calls otherwise in its refusals
 _FIELDS = {"schema.attributes.vector": "schema.vector_dim", "min_seq": "consistency.min_seq"}
 
@@ -55,7 +51,7 @@ async def query(exchange: Exchange) -> Answer:
         wanted = await exchange.decoded(decode_query.query)
         with _fields_of_this_api():
             result = await exchange.service.database.query(name, wanted)
-        if _is_small(result.hits):
+        if is_small(result.hits):
             return Answer(_query_body(result, wanted, exchange.elapsed_ms))
         body = await exchange.service.compute.run(_query_body, result, wanted, exchange.elapsed_ms)
         return Answer(body)
@@ -134,7 +130,7 @@ async def document(exchange: Exchange) -> Answer:
             continue
         if hit is not None:
             document = _document(hit)
-            if _is_small([hit]):
+            if is_small([hit]):
                 return Answer(codec.dumps(document))
             return Answer(await exchange.service.compute.run(codec.dumps, document))
     raise DocumentNotFound(f"namespace '{name}' has no document of id {text!r}")
@@ -175,22 +171,6 @@ def _fields_of_this_api() -> Iterator[None]:
         if error.field not in _FIELDS:
             raise
         raise type(error)(_FIELDS[error.field], error.reason) from error
-
-
-def _is_small(hits: Sequence[Hit]) -> bool:
-    """Whether rendering these rows is shorter than a hop to the pool."""
-    values = _ROW_VALUES * len(hits)
-    for hit in hits:
-        if values > _INLINE_VALUES_MAX:
-            return False
-        for value in hit.attributes.values():
-            if type(value) is str:
-                values += len(value) // _TEXT_CHARACTERS
-            elif type(value) is np.ndarray:
-                values += value.size
-            elif type(value) is list:
-                values += sum(1 + len(v) // _TEXT_CHARACTERS if type(v) is str else 1 for v in value)
-    return values <= _INLINE_VALUES_MAX
 
 
 def _query_body(result: QueryResult, wanted: Query, took_ms: float) -> bytes:

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from elacsym.errors import InvalidShape, NamespaceNotFound
+from elacsym.errors import InvalidShape, NamespaceNotFound, SchemaConflict
 from elacsym.format.keys import is_valid_name
 
 _NAME_CHARACTERS_MAX = 128
+# refusals that clients know with a mark in front
+_BROKEN_HEARTED = (
+    "distance_metric must be specified",
+    "distance metric mismatch",
+    "Writes not permitted",
+    "attribute ",
+)
 
 
 def body(error: Exception, message: str) -> dict[str, Any]:
     """The JSON form of an error that says `message`."""
     if isinstance(error, InvalidShape):
-        message = f"Failed to deserialize the JSON body into the target type: {error.typed}"
-    elif isinstance(error, NamespaceNotFound):
+        shown = f"Failed to deserialize the JSON body into the target type: {error.typed}"
+        return {"status": "error", "error": shown}
+    if isinstance(error, SchemaConflict):
+        return {"status": "error", "error": f"🙅 {message}", "attribute": error.attribute}
+    return told(getattr(error, "code", ""), message)
+
+
+def told(code: str, message: str) -> dict[str, Any]:
+    """The JSON form of an error of which no more is known."""
+    if code == NamespaceNotFound.code:
         message = f"🤷 {message}"
+    elif message.startswith(_BROKEN_HEARTED):
+        message = f"💔 {message}"
     return {"status": "error", "error": message}
 
 

@@ -11,6 +11,9 @@ READ_ONLY = {
     ("POST", "/v1/namespaces/{ns}/query"),
     ("POST", "/v1/namespaces/{ns}/documents/get"),
     ("POST", "/v1/namespaces/{ns}/_debug/recall"),
+    ("POST", "/v2/namespaces/{ns}/query"),
+    ("POST", "/v2/namespaces/{ns}/explain_query"),
+    ("POST", "/v2/namespaces/{ns}/_debug/recall"),
     ("POST", "/v1/cluster/rebalance"),
     # of a node, not of a namespace
     ("POST", "/internal/drain"),
@@ -20,6 +23,8 @@ WRITES = [
     ("POST", "/upsert", {"documents": [{"id": 1}]}),
     ("POST", "/delete", {"ids": [1]}),
     ("DELETE", "", None),
+    ("PATCH", "/metadata", {"read_only": True}),
+    ("POST", "/schema", {"year": "int"}),
 ]
 
 
@@ -41,4 +46,4 @@ async def test_a_write_to_a_wrong_node_is_sent_to_the_owner(method, suffix, body
             assert response.headers["location"] == f"{members[1].url}/v1/namespaces/{name}{suffix}?a=%2Fb&c"
             assert response.headers["x-correct-indexer"] == "node-1"
             assert response.headers["x-served-by"] == wrong.member.node_id
-            assert response.json()["code"] == "wrong_owner"
+            assert "is written by node 'node-1'" in response.json()["error"]
