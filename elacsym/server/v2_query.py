@@ -8,6 +8,8 @@ from typing import Any
 from elacsym.errors import InvalidRequest, InvalidShape
 from elacsym.query.ast import TOP_K_MAX, Aggregate, Filter, Per, Query, Rerank
 from elacsym.query.language.aggregate import parse_aggregate
+from elacsym.query.language.filter import parse_filter
+from elacsym.query.language.rank import LOOKUP, RankBy, parse_rank_by
 from elacsym.query.language.rerank import parse_rerank
 from elacsym.server import v2_schema
 from elacsym.shapes import Fields, expect, strings, variant, wrong_type
@@ -106,9 +108,6 @@ def decode_consistency(value: Any, path: str) -> Consistency:
 
 
 def _query(fields: Fields, consistency: Consistency, *, explain: bool) -> Query:
-    from elacsym.query.language.filter import parse_filter
-    from elacsym.query.language.rank import RankBy
-
     condition, metric = fields.take("filters"), fields.take("distance_metric")
     filter_ = None if condition is None else parse_filter(condition, fields.path("filters"))
     total, per = _limit(fields)
@@ -140,11 +139,7 @@ def _query(fields: Fields, consistency: Consistency, *, explain: bool) -> Query:
     )
 
 
-def _ranking(
-    fields: Fields, rank_by: Any, total: int | None, filter_: Filter | None, offset: int
-) -> "RankBy":  # noqa: F821, UP037
-    from elacsym.query.language.rank import LOOKUP, parse_rank_by
-
+def _ranking(fields: Fields, rank_by: Any, total: int | None, filter_: Filter | None, offset: int) -> RankBy:
     if total is None:
         if rank_by is None:
             raise InvalidRequest("", "one of rank_by, aggregate_by and limit is needed")

@@ -9,6 +9,7 @@ from elacsym.engine.request import ByFilter, Document, Inference, SchemaChange, 
 from elacsym.errors import InvalidRequest
 from elacsym.format.keys import is_valid_name
 from elacsym.query.ast import Filter
+from elacsym.query.language.filter import parse_filter
 from elacsym.server import v2_rows, v2_schema
 from elacsym.shapes import Fields, variant
 
@@ -85,13 +86,6 @@ def _documents(fields: Fields, verb: str) -> tuple[list[Document], str]:
 def _taken(fields: Fields, name: str, decode_value: Any) -> Any:
     value = fields.take(name)
     return None if value is None else decode_value(value, fields.path(name))
-
-
-def parse_filter(value: Any, path: str, *, allows_ref: bool = False) -> Filter:
-    """See there."""
-    from elacsym.query.language import filter  # noqa: A004
-
-    return filter.parse_filter(value, path, allows_ref=allows_ref)
 
 
 def _condition(fields: Fields, name: str) -> Filter | None:
