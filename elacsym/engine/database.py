@@ -12,7 +12,7 @@ from elacsym.engine.namespace import Namespace, NeedsOf, Services
 from elacsym.engine.operations import Operations
 from elacsym.engine.prepare import check_first
 from elacsym.engine.request import WriteRequest
-from elacsym.engine.schema import extended
+from elacsym.engine.schema import check_writable, extended
 from elacsym.errors import InvalidRequest, NamespaceNotFound
 from elacsym.format.keys import is_valid_name
 from elacsym.log import catalog
@@ -313,7 +313,9 @@ def _shown_needs(schema: Schema, *, include_vector: bool) -> Needs:
 
 
 async def _documents(namespace: Namespace) -> int:
+    """How many documents stand in the way of a copy. Raises InvalidRequest if none may take the place."""
     snapshot = await namespace.snapshot(STRONG)
+    check_writable(namespace.view.schema)
     return sum(view.rows_live for view in snapshot.parts)
 
 
