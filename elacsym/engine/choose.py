@@ -20,7 +20,7 @@ from elacsym.index.ids import IdColumn
 from elacsym.query.ast import Filter
 from elacsym.query.columns import stored as columns_in_parts
 from elacsym.query.execute import matching_ids
-from elacsym.query.filters import columns_of
+from elacsym.query.filters import attributes_of
 from elacsym.query.searchable import SearchSnapshot
 from elacsym.types import DocumentId, Schema
 
@@ -56,7 +56,7 @@ def by_filter(snapshot: SearchSnapshot, draft: Draft) -> Steps[Read]:
     the request brings about, or matches more documents than it may."""
     request = draft.request
     filters = [request.delete_by_filter, request.patch_by_filter]
-    filtered = [name for f in filters if f is not None for name in columns_of(f.condition)]
+    filtered = [name for f in filters if f is not None for name in attributes_of(f.condition)]
     seen = widened(snapshot, draft.after, filtered)
     to_delete, to_patch = yield from together(
         [done(None) if f is None else _matching(seen, f.condition) for f in filters]
@@ -141,5 +141,5 @@ def _tested_names(requests: Sequence[WriteRequest], schema: Schema) -> tuple[str
         for condition in (request.upsert_condition, request.patch_condition, request.delete_condition)
         if condition is not None
     ]
-    looked_at = frozenset[str]().union(*(columns_in_parts(columns_of(c)) for c in conditions))
+    looked_at = frozenset[str]().union(*(columns_in_parts(attributes_of(c)) for c in conditions))
     return tuple(sorted(looked_at & schema.attributes.keys()))

@@ -15,7 +15,7 @@ from elacsym.query.ast import And, Compare, Filter, Not, Or, RefNew
 from elacsym.query.check_filter import check_filter
 from elacsym.query.columns import Bools, Ints
 from elacsym.query.columns import stored as columns_in_parts
-from elacsym.query.filters import columns_of, matches
+from elacsym.query.filters import attributes_of, matches
 from elacsym.query.language.filter import bound
 from elacsym.types import Schema
 
@@ -59,7 +59,7 @@ def holds(condition: Filter, schema: Schema, documents: Stored, rows: Ints, new:
 
 
 def _names(condition: Filter) -> frozenset[str]:
-    return columns_in_parts(columns_of(condition))
+    return columns_in_parts(attributes_of(condition))
 
 
 def _matching(condition: Filter, schema: Schema, chunk: Chunk) -> Bools:

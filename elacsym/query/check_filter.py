@@ -54,6 +54,8 @@ OP_NAMES = {
     Op.ANY_GT: "AnyGt",
     Op.ANY_GTE: "AnyGte",
 }
+# people write one level less: what null means takes one
+_DEPTH_MAX = FILTER_DEPTH_MAX + 1
 _NO_PATH = "filter"
 _TOKEN_OPS = {"all": "ContainsAllTokens", "any": "ContainsAnyToken", "sequence": "ContainsTokenSequence"}
 
@@ -64,7 +66,7 @@ def check_filter(condition: Filter, schema: Schema) -> Filter:
 
 
 def _checked(condition: Filter, schema: Schema, depth: int) -> Filter:
-    if depth > FILTER_DEPTH_MAX:
+    if depth > _DEPTH_MAX:
         raise InvalidRequest("filter", f"conditions are nested deeper than {FILTER_DEPTH_MAX} levels")
     match condition:
         case Compare():

@@ -57,6 +57,11 @@ _OF_ELEMENTS = {
 }
 
 
+def attributes_of(condition: Filter | None) -> frozenset[str]:
+    """The attributes that a filter looks at in any way, `id` included."""
+    return columns_of(condition) | texts_of(condition)
+
+
 def columns_of(condition: Filter | None) -> frozenset[str]:
     """The attributes whose values a filter looks at, `id` included."""
     match condition:

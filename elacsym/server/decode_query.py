@@ -26,6 +26,7 @@ from elacsym.query.ast import (
     TextLeg,
     VectorLeg,
 )
+from elacsym.query.language.filter import parse_filter
 from elacsym.query.language.vector import decode as decode_vector
 from elacsym.shapes import Fields, expect, kind, number
 from elacsym.types import STRONG, VECTOR, Consistency, Metric, Token
@@ -77,7 +78,10 @@ def one_of(words: type[E], value: Any, path: str) -> E:
 
 
 def decode_filter(value: Any, path: str, depth: int = 0) -> Filter:
-    """A condition: a comparison, or `and`, `or`, `not` of conditions. Raises InvalidShape, InvalidRequest."""
+    """A condition: a comparison, or `and`, `or`, `not` of conditions; or an array in the query language.
+    Raises InvalidShape, InvalidRequest."""
+    if type(value) is list and not depth:
+        return parse_filter(value, path)
     if depth > FILTER_DEPTH_MAX:
         raise InvalidRequest("filter", f"conditions are nested deeper than {FILTER_DEPTH_MAX} levels")
     fields = Fields(value, path)

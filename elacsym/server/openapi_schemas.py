@@ -137,8 +137,15 @@ _FILTER_SCHEMAS: Json = {
     "Negation": object_of(
         {"type": {"type": "string", "const": "not"}, "condition": ref("Filter")}, ["type", "condition"]
     ),
+    "Condition": {
+        "type": "array",
+        "minItems": 2,
+        "maxItems": 4,
+        "examples": [["year", "Gte", 2020], ["And", [["tags", "Contains", "a"], ["title", "Glob", "The *"]]]],
+        "description": "the query language's form: an attribute, an operator and a value; or And, Or, Not",
+    },
     "Filter": {
-        "oneOf": [ref("Comparison"), ref("Combination"), ref("Negation")],
+        "oneOf": [ref("Comparison"), ref("Combination"), ref("Negation"), ref("Condition")],
         "description": f"nested at most {FILTER_DEPTH_MAX} deep; a missing attribute is null",
     },
 }
