@@ -85,11 +85,13 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """A measurement. recent, stored: how many of the queries were asked, how many are stored vectors."""
+    """A measurement. recent, stored: how many of the queries were asked, how many are stored vectors. schema:
+    what the rows of the ground truth have."""
 
     compared: tuple[Compared, ...]
     recent: int
     stored: int
+    schema: Schema
 
     @property
     def average(self) -> float:
@@ -179,7 +181,7 @@ async def measure(database: Database, name: str, request: RecallRequest) -> Reca
         one = await compare(database, name, query, snapshot.schema.metric)
         # a million rows would wait here to be forgotten
         compared.append(one if is_shown else replace(one, truth=()))
-    return Recall(tuple(compared), len(recent), len(stored))
+    return Recall(tuple(compared), len(recent), len(stored), snapshot.schema)
 
 
 def _attribute(schema: Schema, wanted: str | None) -> str:

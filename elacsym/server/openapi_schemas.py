@@ -254,6 +254,7 @@ _QUERY_SCHEMAS: Json = {
             "top_k": {"type": "integer", "minimum": 1, "maximum": recall.TOP_K_MAX, "default": 10},
             "filters": ref("Filter"),
             "vector_field": STRING | {"description": "default: `vector`, else the first vector attribute"},
+            "rank_by": array({}) | {"description": "one vector search to measure; num is 1 then"},
             "queries": {
                 "type": "string",
                 "enum": ["recent", "stored"],
@@ -278,7 +279,7 @@ _QUERY_SCHEMAS: Json = {
             "took_ms": {"type": "number", "minimum": 0},
             "ground_truth": array(
                 object_of(
-                    {"query_vector": array(NUMBER), "nearest_neighbors": array(ref("Row"))},
+                    {"query_vector": array(NUMBER), "nearest_neighbors": array(ref("RowV2"))},
                     ["query_vector", "nearest_neighbors"],
                 )
             ),

@@ -1,8 +1,8 @@
-"""The v1 API's handler of recall measurements."""
+"""Measurements of recall: one handler for both APIs, which share the path."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, cast
 
 from elacsym.engine.recall import (
     NUM_MAX,
@@ -13,11 +13,14 @@ from elacsym.engine.recall import (
     RecallRequest,
     measure,
 )
-from elacsym.errors import InvalidRequest, InvalidShape
+from elacsym.errors import InvalidRequest
+from elacsym.query.ast import VectorLeg
+from elacsym.query.language.rank import parse_rank_by
 from elacsym.server import codec, decode_query
 from elacsym.server.exchange import Answer, Exchange
-from elacsym.server.v1 import row_of
-from elacsym.shapes import Fields
+from elacsym.server.v2_answer import rows
+from elacsym.shapes import Fields, variant
+from elacsym.types import Schema
 
 _SOURCES = ("recent", "stored")
 
@@ -34,24 +37,35 @@ async def recall(exchange: Exchange) -> Answer:
 def decode(body: Any) -> RecallRequest:
     """The body of a recall measurement; every field may be left out. Raises InvalidShape, InvalidRequest."""
     fields = Fields(body)
-    condition, source = fields.take("filters"), fields.optional("queries", str, "recent")
-    if source not in _SOURCES:
-        raise InvalidShape("queries", f"{source!r} where one of {', '.join(_SOURCES)} is expected")
+    condition, rank_by = fields.take("filters"), fields.take("rank_by")
+    source = variant(fields.optional("queries", str, "recent"), _SOURCES, "queries")
+    leg = None if rank_by is None else _vector_leg(rank_by, fields.optional("num", int))
     wanted = RecallRequest(
-        attribute=fields.optional("vector_field", str),
-        num=_bounded(fields, "num", 25, NUM_MAX),
+        attribute=fields.optional("vector_field", str) if leg is None else leg.attribute,
+        num=_bounded(fields, "num", 25, NUM_MAX) if leg is None else 1,
         top_k=_bounded(fields, "top_k", 10, TOP_K_MAX),
         filter=None if condition is None else decode_query.decode_filter(condition, "filters"),
-        source="stored" if source == "stored" else "recent",
+        source=cast("Literal['recent', 'stored']", source),
+        vector=None if leg is None else leg.vector,
         include_ground_truth=fields.optional("include_ground_truth", bool, False),
     )
     fields.end()
-    rows = wanted.num * wanted.top_k
-    if wanted.include_ground_truth and rows > TRUTH_ROWS_MAX:
+    total = wanted.num * wanted.top_k
+    if wanted.include_ground_truth and total > TRUTH_ROWS_MAX:
         raise InvalidRequest(
-            "include_ground_truth", f"num times top_k is {rows} where {TRUTH_ROWS_MAX} rows can be shown"
+            "include_ground_truth", f"num times top_k is {total} where {TRUTH_ROWS_MAX} rows can be shown"
         )
     return wanted
+
+
+def _vector_leg(rank_by: Any, num: int | None) -> VectorLeg:
+    """The one query that is measured."""
+    if num not in (None, 1):
+        raise InvalidRequest("num", f"{num} where rank_by gives one query; leave it out, or say 1")
+    match parse_rank_by(rank_by, has_filter=True).legs:
+        case (VectorLeg() as leg,):
+            return leg
+    raise InvalidRequest("rank_by", "recall is measured of a search by one dense vector")
 
 
 def _bounded(fields: Fields, name: str, default: int, limit: int) -> int:
@@ -70,12 +84,10 @@ def _body(measured: Recall, wanted: RecallRequest, took_ms: float) -> bytes:
         "took_ms": took_ms,
     }
     if wanted.include_ground_truth:
-        body["ground_truth"] = [_truth(compared) for compared in measured.compared]
+        body["ground_truth"] = [_truth(compared, measured.schema) for compared in measured.compared]
     return codec.dumps(body)
 
 
-def _truth(compared: Compared) -> dict[str, Any]:
-    return {
-        "query_vector": compared.vector,
-        "nearest_neighbors": [row_of(hit) for hit in compared.truth],
-    }
+def _truth(compared: Compared, schema: Schema) -> dict[str, Any]:
+    shown, _ = rows(compared.truth, schema)
+    return {"query_vector": compared.vector, "nearest_neighbors": shown}

@@ -49,9 +49,22 @@ async def test_ground_truth_is_the_exact_answer(docs):
     assert len(found["ground_truth"]) == 3
     for truth in found["ground_truth"]:
         exact = await docs.post(
-            f"{NS}/query", json={"vector": truth["query_vector"], "top_k": 2, "exact": True}
+            f"{NS}/query",
+            json={"vector": truth["query_vector"], "top_k": 2, "exact": True},
         )
-        assert truth["nearest_neighbors"] == exact.json()["results"]
+        rows = [{"id": r["id"], "$dist": r["score"], **r["attributes"]} for r in exact.json()["results"]]
+        assert truth["nearest_neighbors"] == rows
+
+
+async def test_one_given_search_is_measured(docs):
+    body = {"rank_by": ["vector", "ANN", [0.25, 0.5]], "top_k": 2, "include_ground_truth": True}
+    for num in (None, 1):
+        found = await measured(docs, num=num, **body)
+        assert (found["avg_recall"], found["queries"]) == (1, {"recent": 0, "stored": 0})
+        assert [t["query_vector"] for t in found["ground_truth"]] == [[0.25, 0.5]]
+    for other in ({"num": 2}, {"rank_by": ["title", "BM25", "x"]}, {"rank_by": ["category", "asc"]}):
+        response = await docs.post(RECALL, json=body | other)
+        assert response.status_code == 400, other
 
 
 async def test_a_filter_holds_for_both_ways(docs):
