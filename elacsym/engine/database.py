@@ -17,8 +17,8 @@ from elacsym.errors import InvalidRequest, NamespaceNotFound
 from elacsym.format.keys import is_valid_name
 from elacsym.log import catalog
 from elacsym.query.ast import Hit, Query, QueryResult
-from elacsym.query.hits import shown
 from elacsym.query.plan import Needs, needs_of
+from elacsym.query.shown import shown
 from elacsym.telemetry import OPEN_NAMESPACES
 from elacsym.types import STRONG, Consistency, DocumentId, Schema, WriteResult
 

@@ -35,7 +35,7 @@ from elacsym.query.check_filter import check_filter
 from elacsym.query.columns import Bools, Ints
 from elacsym.query.diversity import diversified
 from elacsym.query.fusion import RankedLeg, fuse
-from elacsym.query.hits import Found, read, shown_by, values_of
+from elacsym.query.hits import Found, read, values_of
 from elacsym.query.matching import Matches, estimated_rows, live_rows, matching, narrowed, recalled
 from elacsym.query.multivector_leg import multivector_nearest
 from elacsym.query.order import after, decode_cursor, encode_cursor, first_rows
@@ -55,6 +55,7 @@ from elacsym.query.plan import (
 from elacsym.query.ranking import Beside, Ranking
 from elacsym.query.score_leg import scored
 from elacsym.query.searchable import Part, SearchSnapshot
+from elacsym.query.shown import shown_by
 from elacsym.query.sparse_leg import sparse_nearest
 from elacsym.query.text_leg import relevant
 from elacsym.query.validate import check
@@ -124,9 +125,10 @@ def _answer(snapshot: SearchSnapshot, query: Query, effort_of: EffortOf, trace: 
     wanted = shown_by(query, snapshot.schema)
 
     def beside(number: int, rows: Ints) -> Steps[Any]:
-        # where nothing had to be brought yet nothing will, and attributes need no round that they could share
-        is_cold = trace.rounds.count > 0
-        return values_of(snapshot.parts[number].part, rows, wanted) if is_cold else done([])
+        # where nothing had to be brought yet nothing will, and attributes need no round that they could
+        # share; diversity looks at many more rows than it answers
+        is_worth_it = trace.rounds.count > 0 and query.per is None
+        return values_of(snapshot.parts[number].part, rows, wanted) if is_worth_it else done([])
 
     search = _Search(snapshot, query, matches, effort_of, beside)
     if query.per is None:

@@ -45,11 +45,11 @@ from elacsym.query.ast import (
 )
 from elacsym.query.columns import stored
 from elacsym.query.filters import columns_of, has_patterns, operands_of, texts_of
-from elacsym.query.hits import shown_by
 from elacsym.query.matching import Matches, live_rows
 from elacsym.query.ranking import Ranking
 from elacsym.query.scores import columns_in, leaves_of, texts_in, weighted_texts
 from elacsym.query.searchable import Part, SearchSnapshot
+from elacsym.query.shown import shown_by
 from elacsym.types import Metric, Schema
 
 INLINE_US_MAX = 1_000.0
@@ -219,6 +219,9 @@ def cost_us(query: Query, snapshot: SearchSnapshot) -> float:
         cost += _US_PER_LEG * len(snapshot.parts)
         cost += sum(_pending_us(snapshot, name) for name in needs_of_computed(computed).texts)
         cost += len(needs_of_computed(computed).columns) * rows * _US_PER_FILTERED_ROW
+        if isinstance(computed, Highlight):
+            # how long the texts are is not known, so never on the event loop
+            cost += INLINE_US_MAX
     if query.order_by:
         cost += rows * _US_PER_SORTED_ROW * len(query.order_by)
     if query.aggregate is not None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from elacsym.format.reading import Steps, both, done, together
+from elacsym.format.reading import Steps, both, together
 from elacsym.index.bm25 import exact
 from elacsym.query.ast import AttributeValue, Bm25, Distance, Indicator, ScoreLeg
 from elacsym.query.columns import Bools, Ints, values_in
@@ -21,7 +21,7 @@ from elacsym.query.matching import Matches
 from elacsym.query.ranking import Beside, PartRows, Ranking, cut, ranked
 from elacsym.query.scores import Floats, Leaf, evaluated, keeps_zero, leaves_of, to_f32, weighted_texts
 from elacsym.query.searchable import Part, SearchSnapshot
-from elacsym.query.terms import Clause, looked_up, prefixed
+from elacsym.query.terms import Clause, looked_up, with_prefix
 from elacsym.query.text_leg import best_by_texts, term_lists
 from elacsym.types import Schema
 
@@ -127,24 +127,22 @@ def _text_values(
     snapshot: SearchSnapshot, number: int, clauses: Mapping[Bm25, Clause], rows: Ints, matches: Matches
 ) -> Steps[dict[Leaf, Floats]]:
     """(n,) float64 of each BM25 clause for rows of a part, which ascend."""
-    found: dict[Leaf, Floats] = {}
-    prefixes = yield from together([_prefixed(clause, number) for clause in clauses.values()])
-    for (leaf, clause), mask in zip(clauses.items(), prefixes, strict=True):
-        lists = term_lists(snapshot, clause, range(number, number + 1), matches)
-        found[leaf] = exact([lists], rows)
-        if mask is None:
-            continue
-        known, index = clause.known.get(clause.prefix or ""), clause.indexes[number]
-        entry = None if known is None else known.terms[number]
-        if entry is not None and index is not None:
-            mask = mask & (index.postings(entry).by_row() == 0)
-        found[leaf] = found[leaf] + mask[rows]
-    return found
+    return dict(
+        zip(
+            clauses,
+            (yield from together([_shares(snapshot, number, c, rows, matches) for c in clauses.values()])),
+            strict=True,
+        )
+    )
 
 
-def _prefixed(clause: Clause, number: int) -> Steps[Bools | None]:
-    """Where a part has a term that begins with the clause's prefix, if it has one."""
+def _shares(
+    snapshot: SearchSnapshot, number: int, clause: Clause, rows: Ints, matches: Matches
+) -> Steps[Floats]:
+    shares = exact([term_lists(snapshot, clause, range(number, number + 1), matches)], rows)
     index = clause.indexes[number]
     if clause.prefix is None or index is None:
-        return done(None)
-    return prefixed(index, clause.prefix)
+        return shares
+    known = clause.known.get(clause.prefix)
+    whole = None if known is None else known.terms[number]
+    return (yield from with_prefix(index, clause.prefix, whole, shares, rows))

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from elacsym.format.reading import Steps, done, together
-from elacsym.index.bm25 import FieldScoring
+from elacsym.index.bm25 import FieldScoring, Floats
 from elacsym.index.text import Term, TextIndex
 from elacsym.index.text_build import Unsigned
 from elacsym.index.tokenize import Analyzer, analyzer
 from elacsym.query.ast import Bm25
+from elacsym.query.columns import Ints
 from elacsym.query.matching import Matches, live_rows
 from elacsym.query.searchable import SearchSnapshot
 from elacsym.types import FullText
@@ -189,13 +189,17 @@ def _live(snapshot: SearchSnapshot, indexes: Sequence[TextIndex | None], terms: 
     return total
 
 
-def prefixed(index: TextIndex, prefix: str) -> Steps[Any]:
-    """(rows_total,) bool: the rows of a part that have a term beginning with `prefix`. Two rounds where it is
-    cold. Cost: in proportion to these terms."""
-    mask = np.zeros(index.rows_total, np.bool_)
+def with_prefix(
+    index: TextIndex, prefix: str, whole: Term | None, shares: Floats, rows: Ints
+) -> Steps[Floats]:
+    """BM25 of rows of a part, (n,), and 1.0 more for those that have longer terms beginning with `prefix` but
+    not the term `whole` itself. Two rounds where it is cold. Cost: in proportion to the longer terms."""
     names = yield from index.terms_with_prefix(prefix, index.terms_total)
     entries = [entry for name in names if (entry := index.term(name)) is not None]
     yield from index.bring(entries)
+    mask = np.zeros(index.rows_total, np.bool_)
     for entry in entries:
         mask[index.postings(entry).listed()[0]] = True
-    return mask
+    if whole is not None:
+        mask[index.postings(whole).listed()[0]] = False
+    return shares + mask[rows]

@@ -1,8 +1,8 @@
-"""The rules of a query that need the schema: what it may name, and with which operands.
+"""The rules of a query that need the schema: what it may name, and how its parts go together.
 
-`check` returns the query in the form that execution expects: list operands are tuples, and comparisons carry
-no path, so equal filters are equal values. Checking twice changes nothing. Every broken rule is an
-InvalidRequest with the path of the field.
+`check` returns the query in the form that execution expects, of which filters, legs and computed attributes
+have modules of their own. Checking twice changes nothing. Every broken rule is an InvalidRequest with the
+path of the field.
 """
 
 from __future__ import annotations
@@ -12,27 +12,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from elacsym.errors import InvalidRequest
 from elacsym.query.aggregate import check_aggregate
-from elacsym.query.ast import (
-    ORDER_KEYS_MAX,
-    TEXT_QUERY_CHARS_MAX,
-    TOP_K_MAX,
-    Fusion,
-    Leg,
-    OrderKey,
-    Query,
-    TextLeg,
-    VectorLeg,
-)
+from elacsym.query.ast import ORDER_KEYS_MAX, TOP_K_MAX, Fusion, OrderKey, Per, Query
 from elacsym.query.check_filter import check_filter
+from elacsym.query.check_leg import check_leg
 from elacsym.query.operands import is_operand, kind_of, known, shown
 from elacsym.query.order import Place, decode_cursor
+from elacsym.query.shown import shown_by
 from elacsym.types import ID, DocumentId, Metric, Scalar, Schema
 
-_NUMBERS = (Scalar.INT, Scalar.UINT, Scalar.FLOAT)
 _METHODS = ("rrf", "weighted", "max")
 
 
@@ -44,10 +33,9 @@ def check(query: Query, schema: Schema) -> Query:
         raise InvalidRequest(
             "order_by", "cannot stand together with vector or full_text, which order by score"
         )
-    _check_whole("top_k", query.top_k, 1, TOP_K_MAX)
+    _check_rows(query)
     _check_metric(query.metric, schema)
-    for leg in query.legs:
-        _check_leg(leg, schema)
+    legs = tuple([check_leg(leg, schema) for leg in query.legs])
     _check_fusion(query.fusion)
     _check_order(query.order_by, schema)
     if query.after is not None:
@@ -57,13 +45,24 @@ def check(query: Query, schema: Schema) -> Query:
     if query.aggregate is not None:
         check_aggregate(query.aggregate, schema)
     check_names(query.include_attributes, schema)
-    return replace(query, filter=None if query.filter is None else check_filter(query.filter, schema))
+    _check_excluded(query)
+    if query.per is not None:
+        _check_per(query.per, query, schema)
+    return replace(
+        query,
+        legs=legs,
+        filter=None if query.filter is None else check_filter(query.filter, schema),
+    )
 
 
 def check_names(include_attributes: Sequence[str] | None, schema: Schema) -> None:
     """Raises InvalidRequest if the schema does not have one of the names; `id` is always there."""
     for index, name in enumerate(include_attributes or ()):
-        known(name, schema, f"include_attributes[{index}]")
+        if name != ID and name not in schema.attributes:
+            raise InvalidRequest(
+                f"include_attributes[{index}]",
+                f'attribute "{name}" not found in schema, cannot be part of `include_attributes`',
+            )
 
 
 def check_ids(ids: Sequence[DocumentId], schema: Schema) -> None:
@@ -86,69 +85,31 @@ def check_place(place: Place, order_by: Sequence[OrderKey], schema: Schema) -> N
             )
 
 
+def _check_rows(query: Query) -> None:
+    """How many rows there are in the answer, and how many before it."""
+    _check_whole("top_k", query.top_k, 1, TOP_K_MAX)
+    if query.offset != 0:
+        _check_whole("offset", query.offset, 0, TOP_K_MAX)
+        if query.top_k + query.offset > TOP_K_MAX:
+            raise InvalidRequest(
+                "offset",
+                f"offset {query.offset} and limit {query.top_k} are more than {TOP_K_MAX} together",
+            )
+
+
 def _check_whole(path: str, value: Any, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise InvalidRequest(path, f"must be a whole number between {low} and {high}, not {shown(value)}")
 
 
-def _check_weight(path: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise InvalidRequest(path, f"must be a finite number of at least 0, not {shown(value)}")
-
-
 def _check_metric(metric: Metric | None, schema: Schema) -> None:
     if metric is None:
         return
-    if schema.metric is None:
+    has_vectors = any(a.type.is_vector or a.type.is_multivector for a in schema.attributes.values())
+    if schema.metric is None or not has_vectors:
         raise InvalidRequest("metric", f"the namespace has no vectors, so {metric} means nothing here")
     if metric != schema.metric:
         raise InvalidRequest("metric", f"the namespace's metric is {schema.metric}, not {metric}")
-
-
-def _check_leg(leg: Leg, schema: Schema) -> None:
-    match leg:
-        case VectorLeg():
-            _check_vector_leg(leg, schema)
-        case TextLeg():
-            _check_text_leg(leg, schema)
-
-
-def _check_vector_leg(leg: VectorLeg, schema: Schema) -> None:
-    if not schema.vectors():
-        raise InvalidRequest("vector", "the namespace has no vectors")
-    kind = known(leg.attribute, schema, "vector_field").type
-    if kind.dimensions is None:
-        raise InvalidRequest("vector_field", f"attribute '{leg.attribute}' is of type {kind}, not a vector")
-    if leg.vector.shape != (kind.dimensions,):
-        raise InvalidRequest(
-            "vector", f"has {leg.vector.size} dimensions, the namespace has {kind.dimensions}"
-        )
-    if not np.isfinite(leg.vector).all():
-        place = int(np.flatnonzero(~np.isfinite(leg.vector))[0])
-        raise InvalidRequest(f"vector[{place}]", f"must be finite, not {leg.vector[place]}")
-    _check_weight("vector_weight", leg.weight)
-
-
-def _check_text_leg(leg: TextLeg, schema: Schema) -> None:
-    if not leg.fields:
-        raise InvalidRequest(leg.path, "needs at least one field")
-    if len(leg.query) > TEXT_QUERY_CHARS_MAX:
-        raise InvalidRequest(
-            f"{leg.path}.query",
-            f"has {len(leg.query)} characters, at most {TEXT_QUERY_CHARS_MAX} are allowed",
-        )
-    if not is_operand(Scalar.STRING, leg.query):
-        raise InvalidRequest(f"{leg.path}.query", "must be Unicode text without lone surrogates")
-    names = [name for name, _ in leg.fields]
-    for name, weight in leg.fields:
-        if known(name, schema, leg.path).full_text is None:
-            raise InvalidRequest(
-                leg.path, f"attribute '{name}' has no full-text index: the schema says full_text: false"
-            )
-        if names.count(name) > 1:
-            raise InvalidRequest(leg.path, f"field '{name}' is named twice")
-        _check_weight(f"{leg.path}.weights.{name}", weight)
-    _check_weight(f"{leg.path}.weight", leg.weight)
 
 
 def _check_fusion(fusion: Fusion) -> None:
@@ -167,7 +128,37 @@ def _check_order(order_by: Sequence[OrderKey], schema: Schema) -> None:
         raise InvalidRequest("order_by", f"has {len(order_by)} keys, at most {ORDER_KEYS_MAX} are allowed")
     for index, key in enumerate(order_by):
         kind = known(key.attribute, schema, f"order_by[{index}]").type
-        if kind.is_array or kind.is_vector:
+        if kind.is_array or not kind.is_plain or kind.scalar is Scalar.BYTES:
             raise InvalidRequest(
                 f"order_by[{index}]", f"'{key.attribute}' is of type {kind}, which has no order"
             )
+
+
+def _check_excluded(query: Query) -> None:
+    if not query.exclude_attributes:
+        return
+    if query.include_attributes is not None:
+        raise InvalidRequest(
+            "exclude_attributes", "cannot stand together with include_attributes; name one or the other"
+        )
+    if ID in query.exclude_attributes:
+        raise InvalidRequest("exclude_attributes", "'id' is always answered and cannot be excluded")
+
+
+def _check_per(per: Per, query: Query, schema: Schema) -> None:
+    path = "limit.per"
+    if len(query.legs) > 1:
+        raise InvalidRequest(path, "needs one ranking, and several are fused here")
+    if not (query.legs or query.order_by):
+        raise InvalidRequest(path, "needs a ranking")
+    _check_whole(f"{path}.limit", per.limit, 1, query.top_k)
+    if not per.attributes:
+        raise InvalidRequest(f"{path}.attributes", "needs at least one attribute")
+    answered = {ID, *shown_by(query, schema).columns}
+    for index, name in enumerate(per.attributes):
+        field = f"{path}.attributes[{index}]"
+        kind = known(name, schema, field).type
+        if not kind.is_plain:
+            raise InvalidRequest(field, f"'{name}' is of type {kind}, which cannot tell rows apart")
+        if name not in answered:
+            raise InvalidRequest(field, f"'{name}' must be in include_attributes, too")
