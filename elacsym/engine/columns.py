@@ -6,43 +6,37 @@ attribute.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from elacsym.compute import give_way
-from elacsym.engine.request import Document
+from elacsym.engine.infer import inferred_type
+from elacsym.engine.plain_values import encoded_arrays, encoded_scalars
+from elacsym.engine.request import Document, Inference
 from elacsym.engine.schema import check_name, check_text
-from elacsym.engine.vector_values import encoded_vectors, shown
+from elacsym.engine.sizes import row_bytes
+from elacsym.engine.vector_values import encoded_multivectors, encoded_sparse, encoded_vectors, shown
 from elacsym.errors import InvalidRequest
-from elacsym.index.columns import arrow_type
 from elacsym.index.ids import IdColumn
+from elacsym.index.values import parse_uuid
 from elacsym.types import (
-    FILTERABLE_VALUE_BYTES_MAX,
+    DOCUMENT_BYTES_MAX,
     STRING_ID_BYTES_MAX,
-    VALUE_BYTES_MAX,
     VECTOR,
     Attribute,
-    AttributeType,
     DocumentId,
     IdType,
     Scalar,
     Schema,
 )
 
-_NONE = type(None)
-_PYTHON: dict[Scalar, frozenset[type]] = {
-    Scalar.STRING: frozenset({str}),
-    Scalar.INT: frozenset({int}),
-    Scalar.UINT: frozenset({int}),
-    Scalar.FLOAT: frozenset({int, float}),
-    Scalar.BOOL: frozenset({bool}),
-}
-_RANGE = {Scalar.INT: (-(2**63), 2**63 - 1), Scalar.UINT: (0, 2**64 - 1)}
+_ANY_NUMBERS = Inference()
+_ALLOWED: dict[IdType, str] = {"uint": "an unsigned 64-bit integer", "string": "a string", "uuid": "a UUID"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,34 +57,53 @@ class Columns:
 def id_column(ids: Sequence[Any], schema: Schema, field: Callable[[int], str]) -> IdColumn:
     """The ids as a column; `field(i)` names the i-th in errors. Raises InvalidRequest for a wrong type or
     range, or a repeat."""
-    found = set(map(type, ids))
-    expected: IdType = schema.id_type or ("string" if found == {str} else "uint")
-    wanted: type = str if expected == "string" else int
-    if found - {wanted}:
+    expected: IdType = schema.id_type or ("string" if set(map(type, ids)) == {str} else "uint")
+    wanted = int if expected == "uint" else str
+    if set(map(type, ids)) - {wanted}:
         index = next(i for i, value in enumerate(ids) if type(value) is not wanted)
-        allowed = "a string" if wanted is str else "an unsigned 64-bit integer"
-        raise InvalidRequest(field(index), f"{shown(ids[index])} where the namespace's ids are {allowed}")
-    for index, value in enumerate(ids):
-        if wanted is int and not 0 <= value < 2**64:
-            raise InvalidRequest(field(index), f"{value} is outside 0…2^64-1")
-        if wanted is str:
-            check_text(value, field(index))
-            if len(value.encode()) > STRING_ID_BYTES_MAX:
-                raise InvalidRequest(
-                    field(index), f"a string id may have {STRING_ID_BYTES_MAX} bytes at most"
-                )
-    if len(set(ids)) != len(ids):
+        reason = f"{shown(ids[index])} where the namespace's ids are {_ALLOWED[expected]}"
+        raise InvalidRequest(field(index), reason)
+    found = [_checked_id(value, expected, field(index)) for index, value in enumerate(ids)]
+    if len(set(found)) != len(found):
         seen: set[DocumentId] = set()
-        for index, value in enumerate(ids):
+        for index, value in enumerate(found):
             if value in seen:
                 raise InvalidRequest(field(index), f"id {shown(value)} occurs twice in one request")
             seen.add(value)
-    return IdColumn.of(expected, ids)
+    return IdColumn.of(expected, found)
 
 
-def build(documents: Sequence[Document], schema: Schema, *, path: str = "documents") -> Columns:
+def _checked_id(value: Any, id_type: IdType, field: str) -> Any:
+    match id_type:
+        case "uint":
+            if not 0 <= value < 2**64:
+                raise InvalidRequest(field, f"{value} is outside 0…2^64-1")
+        case "string":
+            check_text(value, field)
+            if len(value.encode()) > STRING_ID_BYTES_MAX:
+                raise InvalidRequest(field, f"a string id may have {STRING_ID_BYTES_MAX} bytes at most")
+        case "uuid":
+            try:
+                return parse_uuid(value)
+            except ValueError as error:
+                raise InvalidRequest(field, str(error)) from error
+    return value
+
+
+def build(
+    documents: Sequence[Document],
+    schema: Schema,
+    *,
+    path: str = "documents",
+    inference: Inference = _ANY_NUMBERS,
+    requires_all_vectors: bool = False,
+) -> Columns:
     """The documents as columns checked against `schema`. Raises InvalidRequest naming `path[i]` and the
-    attribute."""
+    attribute.
+
+    requires_all_vectors: a document that lacks a dense vector attribute, of the schema or of the others, is
+    refused.
+    """
     ids = id_column([d.id for d in documents], schema, lambda i: f"{path}[{i}].id")
     names: dict[str, None] = {}
     for document in documents:
@@ -99,123 +112,71 @@ def build(documents: Sequence[Document], schema: Schema, *, path: str = "documen
     added: dict[str, Attribute] = {}
     for name in names:
         give_way()
-        column = _Column(name, [d.attributes.get(name) for d in documents], path)
-        known = schema.attributes.get(name)
-        attribute = known or column.inferred()
+        values, known = [d.attributes.get(name) for d in documents], schema.attributes.get(name)
+        field = partial(_field, path, name)
+        attribute = _attribute(name, values, known, inference, field)
         if attribute is None:
             continue
-        arrays[name] = column.encoded(attribute)
-        if known is None:
+        arrays[name] = _encoded(values, attribute, field)
+        if known is None or attribute.type != known.type:
             added[name] = attribute
+    _check_documents(ids, arrays, path)
+    if requires_all_vectors:
+        _check_all_vectors(documents, {**schema.attributes, **added}, path)
     return Columns(ids, arrays, added)
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """The values of one attribute in document order, None where a document has none."""
+def _field(path: str, name: str, index: int) -> str:
+    return f"{path}[{index}].{name if name == VECTOR else 'attributes.' + name}"
 
-    name: str
-    values: list[Any]
-    path: str
 
-    def field(self, index: int) -> str:
-        return f"{self.path}[{index}].{self.name if self.name == VECTOR else 'attributes.' + self.name}"
+def _attribute(
+    name: str,
+    values: Sequence[Any],
+    known: Attribute | None,
+    inference: Inference,
+    field: Callable[[int], str],
+) -> Attribute | None:
+    """What the values are of; None where all are null and the attribute is new."""
+    if known is not None and known.type.scalar is not Scalar.UNKNOWN:
+        return known
+    type_ = inferred_type(name, values, inference, field)
+    if known is not None:
+        joined = known.type if type_ is None else known.type.joined(type_)
+        return known if joined is None else replace(known, type=joined)
+    if type_ is None:
+        return None
+    check_name(name, field(next(i for i, value in enumerate(values) if value is not None)))
+    return Attribute(type_, filterable=type_.is_plain)
 
-    def inferred(self) -> Attribute | None:
-        """The attribute that the first value suggests, or None if all are null."""
-        index, value = next(((i, v) for i, v in enumerate(self.values) if v is not None), (0, None))
-        if value is None:
-            return None
-        check_name(self.name, self.field(index))
-        if isinstance(value, np.ndarray) or self.name == VECTOR:
-            raise InvalidRequest(
-                self.field(index), "a vector, but the namespace has no such vector attribute; declare it"
-            )
-        if isinstance(value, list):
-            elements = [e for v in self.values if isinstance(v, list) for e in v]
-            if not elements:
+
+def _encoded(values: Sequence[Any], attribute: Attribute, field: Callable[[int], str]) -> pa.Array:
+    type_ = attribute.type
+    if type_.is_vector:
+        return encoded_vectors(values, type_, field)
+    if type_.is_multivector:
+        return encoded_multivectors(values, type_, field)
+    if type_.is_sparse:
+        return encoded_sparse(values, field)
+    return (encoded_arrays if type_.is_array else encoded_scalars)(values, attribute, field)
+
+
+def _check_documents(ids: IdColumn, arrays: dict[str, pa.Array], path: str) -> None:
+    """Raise InvalidRequest where a document is too large."""
+    if sum(array.nbytes for array in arrays.values()) <= DOCUMENT_BYTES_MAX:
+        return
+    sizes = row_bytes(ids, arrays)
+    largest = int(np.argmax(sizes))
+    if sizes[largest] > DOCUMENT_BYTES_MAX:
+        reason = f"{sizes[largest]} bytes where a document may have {DOCUMENT_BYTES_MAX}"
+        raise InvalidRequest(f"{path}[{largest}]", reason)
+
+
+def _check_all_vectors(documents: Sequence[Document], attributes: Mapping[str, Attribute], path: str) -> None:
+    names = [name for name, attribute in attributes.items() if attribute.type.is_vector]
+    for index, document in enumerate(documents if names else ()):
+        for name in names:
+            if document.attributes.get(name) is None:
                 raise InvalidRequest(
-                    self.field(index), "the type of an empty array is not known; declare the attribute"
+                    _field(path, name, index), f"vector attribute '{name}' is missing; every document has it"
                 )
-            return Attribute(AttributeType(self._scalar(elements, index), is_array=True))
-        return Attribute(AttributeType(self._scalar([v for v in self.values if v is not None], index)))
-
-    def _scalar(self, values: list[Any], index: int) -> Scalar:
-        found = set(map(type, values))
-        for scalar in (Scalar.BOOL, Scalar.INT, Scalar.FLOAT, Scalar.STRING):
-            if found <= _PYTHON[scalar]:
-                return scalar
-        raise InvalidRequest(
-            self.field(index), f"the values of a new attribute are of several types: {_named(found)}"
-        )
-
-    def encoded(self, attribute: Attribute) -> pa.Array:
-        type_ = attribute.type
-        if type_.is_vector:
-            return encoded_vectors(self.values, type_, self.field)
-        if type_.is_array:
-            self._check(self.values, frozenset({list}), lambda i: self.field(i), str(type_))
-            for index, value in enumerate(self.values):
-                if value is not None:
-                    self._check_elements(value, type_.scalar, index)
-                    self._check_size(value, attribute, index)
-        else:
-            self._check(self.values, _PYTHON[type_.scalar], self.field, str(type_), has_nulls=True)
-            self._check_scalars(self.values, type_.scalar, self.field)
-            if type_.scalar is Scalar.STRING:
-                for index, value in enumerate(self.values):
-                    if value is not None and len(value) * 4 > FILTERABLE_VALUE_BYTES_MAX:
-                        self._check_size([value], attribute, index)
-        return pa.array(self.values, arrow_type(type_))
-
-    def _check_elements(self, value: list[Any], scalar: Scalar, index: int) -> None:
-        self._check(
-            value, _PYTHON[scalar], lambda j: f"{self.field(index)}[{j}]", str(scalar), has_nulls=False
-        )
-        self._check_scalars(value, scalar, lambda j: f"{self.field(index)}[{j}]")
-
-    def _check_size(self, values: list[Any], attribute: Attribute, index: int) -> None:
-        size = sum(len(v.encode()) if isinstance(v, str) else 8 for v in values)
-        # texts are long by nature: the limit of filterable values is for those that nothing but a filter
-        # looks at
-        limited = attribute.filterable and attribute.full_text is None
-        limit = FILTERABLE_VALUE_BYTES_MAX if limited else VALUE_BYTES_MAX
-        if size > limit:
-            kind = "a filterable value" if limited else "a value"
-            raise InvalidRequest(self.field(index), f"{size} bytes where {kind} may have {limit}")
-
-    @staticmethod
-    def _check(
-        values: list[Any],
-        allowed: frozenset[type],
-        field: Callable[[int], str],
-        expected: str,
-        *,
-        has_nulls: bool = True,
-    ) -> None:
-        accepted = allowed | {_NONE} if has_nulls else allowed
-        if not set(map(type, values)) <= accepted:
-            index = next(i for i, v in enumerate(values) if type(v) not in accepted)
-            raise InvalidRequest(field(index), f"{shown(values[index])} where the type is {expected}")
-
-    @staticmethod
-    def _check_scalars(values: list[Any], scalar: Scalar, field: Callable[[int], str]) -> None:
-        if scalar in _RANGE:
-            low, high = _RANGE[scalar]
-            for index, value in enumerate(values):
-                if value is not None and not low <= value <= high:
-                    raise InvalidRequest(field(index), f"{value} is outside {low}…{high}")
-        elif scalar is Scalar.FLOAT:
-            for index, value in enumerate(values):
-                if value is not None and not (
-                    abs(value) <= 2**1023 if type(value) is int else math.isfinite(value)
-                ):
-                    raise InvalidRequest(field(index), f"{value} is not a finite 64-bit float")
-        elif scalar is Scalar.STRING:
-            for index, value in enumerate(values):
-                if value is not None and not value.isascii():
-                    check_text(value, field(index))
-
-
-def _named(types: set[type]) -> str:
-    return ", ".join(sorted(t.__name__ for t in types))

@@ -59,7 +59,13 @@ def drafted(request: WriteRequest, schema: Schema) -> Draft:
     _check_not_dropped(request)
     upserts = patches = patch = deletes = None
     if request.upserts:
-        upserts = columns.build(request.upserts, after, path=request.path)
+        upserts = columns.build(
+            request.upserts,
+            after,
+            path=request.path,
+            inference=request.inference,
+            requires_all_vectors=request.requires_all_vectors,
+        )
         after = _with(after, upserts, request, id_type=upserts.id_type)
     if request.patches:
         patches, after = _patches(request, request.patches, request.patch_path, after)
@@ -97,7 +103,7 @@ def _patches(
     names = dict.fromkeys(name for document in documents for name in document.attributes)
     if ID in names:
         raise InvalidRequest(path, "ids cannot be patched")
-    built = columns.build(documents, schema, path=path)
+    built = columns.build(documents, schema, path=path, inference=request.inference)
     after = _with(schema, built, request, id_type=schema.id_type)
     for name in names:
         attribute = after.attributes.get(name)

@@ -20,7 +20,7 @@ from elacsym.engine.payload import RowChanges
 from elacsym.engine.request import Document
 from elacsym.engine.sizes import Ints, row_bytes, value_bytes
 from elacsym.engine.stored import Stored, is_among, replaced
-from elacsym.index.columns import arrow_type
+from elacsym.index.columns import arrow_type, fitted
 from elacsym.index.ids import IdColumn
 from elacsym.query.ast import Filter
 from elacsym.query.columns import Bools
@@ -232,9 +232,12 @@ def _stacked(first: _Rows | None, second: _Rows | None, schema: Schema) -> _Rows
         return first or second
     arrays = {}
     for name in first[1] | second[1]:
-        kind = arrow_type(schema.attributes[name].type)
+        kind = schema.attributes[name].type
         arrays[name] = pa.concat_arrays(
-            [rows[1][name] if name in rows[1] else pa.nulls(len(rows[0]), kind) for rows in (first, second)]
+            [
+                fitted(rows[1][name], kind) if name in rows[1] else pa.nulls(len(rows[0]), arrow_type(kind))
+                for rows in (first, second)
+            ]
         )
     return IdColumn.concat([first[0], second[0]]), arrays
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from elacsym.engine.schema import check_text
 from elacsym.errors import InvalidRequest
-from elacsym.types import AttributeType, Scalar
+from elacsym.index.columns import SPARSE_ARROW
+from elacsym.types import SPARSE_ENTRIES_MAX, VALUE_BYTES_MAX, AttributeType, Scalar
 
 Floats = npt.NDArray[np.float32]
 
@@ -47,6 +50,84 @@ def encoded_vectors(values: Sequence[Any], type_: AttributeType, field: Callable
     is_null = np.ones(len(values), np.bool_)
     is_null[present] = False
     return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), dimensions, mask=pa.array(is_null))
+
+
+def encoded_multivectors(
+    values: Sequence[Any], type_: AttributeType, field: Callable[[int], str]
+) -> pa.Array:
+    """The arrays of vectors of a column as lists of fixed-size lists, None as null.
+
+    Each is a list of vectors, or an (m, d) array. Raises InvalidRequest like `encoded_vectors`, and for one
+    that is too large.
+    """
+    flat: list[Any] = []
+    names: list[tuple[int, int]] = []
+    offsets = [0]
+    size = (type_.dimensions or 0) * _F32.itemsize
+    for index, value in enumerate(values):
+        is_matrix = isinstance(value, np.ndarray) and value.ndim == 2
+        if not (value is None or is_matrix or isinstance(value, list)):
+            raise InvalidRequest(field(index), f"{shown(value)} where the type is {type_}")
+        vectors = [] if value is None else list(value)
+        if len(vectors) * size > VALUE_BYTES_MAX:
+            raise InvalidRequest(
+                field(index), f"{len(vectors) * size} bytes where a value may have {VALUE_BYTES_MAX}"
+            )
+        if None in [v for v in vectors if not isinstance(v, np.ndarray)]:
+            raise InvalidRequest(f"{field(index)}[{vectors.index(None)}]", "null where a vector is expected")
+        flat += vectors
+        names += [(index, place) for place in range(len(vectors))]
+        offsets.append(len(flat))
+
+    def element(number: int) -> str:
+        index, place = names[number]
+        return f"{field(index)}[{place}]"
+
+    inner = replace(type_, is_array=False)
+    vectors_array = encoded_vectors(flat, inner, element)
+    mask = pa.array([value is None for value in values], pa.bool_())
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), vectors_array, mask=mask)
+
+
+def encoded_sparse(values: Sequence[Any], field: Callable[[int], str]) -> pa.Array:
+    """The sparse vectors of a column, dictionaries of weights by dimension, None as null; weights are rounded
+    to 16-bit floats. Raises InvalidRequest for too many entries, and for weights that are no such numbers."""
+    names: list[str] = []
+    weights: list[float] = []
+    offsets = [0]
+    for index, value in enumerate(values):
+        if value is not None:
+            _check_sparse(value, field(index))
+            names += value
+            weights += value.values()
+        offsets.append(len(names))
+    with np.errstate(over="ignore"):
+        halves = np.array(weights, np.float64).astype(np.float16)
+    if not np.isfinite(halves).all():
+        place = int(np.argmin(np.isfinite(halves)))
+        index = int(np.searchsorted(offsets, place, "right")) - 1
+        raise InvalidRequest(
+            f"{field(index)}.{names[place]}", f"{weights[place]} is outside the range of 16-bit floats"
+        )
+    entries = pa.StructArray.from_arrays(
+        [pa.array(names, pa.string()), pa.array(halves)], fields=list(SPARSE_ARROW.value_type)
+    )
+    mask = pa.array([value is None for value in values], pa.bool_())
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), entries, type=SPARSE_ARROW, mask=mask)
+
+
+def _check_sparse(value: Any, field: str) -> None:
+    if not isinstance(value, dict):
+        raise InvalidRequest(field, f"{shown(value)} where an object of weights by dimension is expected")
+    if len(value) > SPARSE_ENTRIES_MAX:
+        raise InvalidRequest(field, f"{len(value)} entries where {SPARSE_ENTRIES_MAX} are allowed")
+    for name, weight in value.items():
+        check_text(name, field)
+        if type(weight) not in (int, float):
+            raise InvalidRequest(f"{field}.{name}", f"{shown(weight)} where a weight is a number")
+    size = sum(len(name.encode()) + 2 for name in value)
+    if size > VALUE_BYTES_MAX:
+        raise InvalidRequest(field, f"{size} bytes where a value may have {VALUE_BYTES_MAX}")
 
 
 def decode_base64(text: str, field: str) -> bytes:

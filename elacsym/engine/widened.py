@@ -9,6 +9,7 @@ from types import MappingProxyType
 from elacsym.format.reading import Steps, done
 from elacsym.index.attribute import MissingValues, Values
 from elacsym.index.ids import Ids
+from elacsym.index.sparse import NoSparse, Sparse
 from elacsym.index.text import TextIndex
 from elacsym.index.vector import VectorColumn, Vectors
 from elacsym.query.searchable import Part, PartView, SearchSnapshot
@@ -73,6 +74,9 @@ class _Widened:
             return self._part.vectors(name)
         vectors: Vectors = VectorColumn.empty(self._added[name].type.dimensions or 0, self.rows)
         return done(vectors)
+
+    def sparse(self, name: str) -> Steps[Sparse]:
+        return done(NoSparse()) if name in self._added else self._part.sparse(name)
 
     def text(self, name: str) -> Steps[TextIndex]:
         return done(TextIndex.empty(self.rows)) if name in self._added else self._part.text(name)

@@ -45,7 +45,7 @@ VECTOR = np.ones(8, np.float32)
         ([{"tags": ["a", None]}], "documents[0].attributes.tags[1]", "NoneType"),
         ([{"text": "\ud800"}], "documents[0].attributes.text", "lone surrogate"),
         ([{"new": 1}, {"new": "a"}], "documents[0].attributes.new", "several types"),
-        ([{"new": []}], "documents[0].attributes.new", "empty array"),
+        ([{"new": []}, {"new": 1}], "documents[1].attributes.new", "where the type is []unknown"),
         ([{"new": {"a": 1}}], "documents[0].attributes.new", "dict"),
         ([{"$new": 1}], "documents[0].attributes.$new", "reserved"),
         ([{"n" * 129: 1}], "documents[0].attributes." + "n" * 129, "129 bytes"),
