@@ -33,6 +33,7 @@ from elacsym.query.ast import (
 )
 from elacsym.query.check_filter import check_filter
 from elacsym.query.columns import Bools, Ints
+from elacsym.query.compute import computed
 from elacsym.query.diversity import diversified
 from elacsym.query.fusion import RankedLeg, fuse
 from elacsym.query.hits import Found, read, values_of
@@ -141,7 +142,12 @@ def _answer(snapshot: SearchSnapshot, query: Query, effort_of: EffortOf, trace: 
         parts = _matched_parts(snapshot, matches)
         aggregations, groups = yield from aggregate(parts, query.aggregate, snapshot.schema)
     trace.end("search")
-    hits = yield from read(snapshot, found, wanted)
+    if query.compute:
+        hits, extra = yield from both(read(snapshot, found, wanted), computed(snapshot, query, found))
+        for hit, values in zip(hits, extra, strict=True):
+            hit.attributes.update(values)
+    else:
+        hits = yield from read(snapshot, found, wanted)
     trace.end("fetch")
     plan = None
     if query.explain:

@@ -15,6 +15,7 @@ from typing import Any
 from elacsym.errors import InvalidRequest
 from elacsym.query.aggregate import check_aggregate
 from elacsym.query.ast import ORDER_KEYS_MAX, TOP_K_MAX, Fusion, OrderKey, Per, Query
+from elacsym.query.check_computed import check_computed
 from elacsym.query.check_filter import check_filter
 from elacsym.query.check_leg import check_leg
 from elacsym.query.operands import is_operand, kind_of, known, shown
@@ -52,6 +53,7 @@ def check(query: Query, schema: Schema) -> Query:
         query,
         legs=legs,
         filter=None if query.filter is None else check_filter(query.filter, schema),
+        compute=check_computed(query, schema, shown_by(query, schema)) if query.compute else (),
     )
 
 

@@ -18,7 +18,7 @@ from elacsym.query.language.filter import parse_filter
 from elacsym.query.language.rank import parse_rank_by
 from elacsym.types import Attribute, AttributeType, FullText, Metric, Schema
 
-CASES = 4_800
+CASES = 6_000
 WORDS = ["copper", "copperplate", "kettle", "ketch", "tea", "teapot", "iron", "leaf"]
 TAGS = ["red", "green", "blue"]
 F32_MAX = float(np.finfo(np.float32).max)
@@ -67,6 +67,7 @@ def attributes(rng: random.Random) -> dict:
         "year": lambda: rng.choice([-3, 0, 1, 5, 2020, 2**53 + 1, -(2**63)]),
         "price": lambda: rng.choice([-1.5, 0.0, 0.25, 3.0, 1e-300, 1e300]),
         "stock": lambda: rng.choice([0, 1, 7, 2**53 + 1, 2**64 - 1]),
+        "seen": lambda: time_of(rng),
         "colour": lambda: rng.choice(TAGS),
         "tags": lambda: rng.sample(TAGS, rng.randint(0, 3)),
     }

@@ -10,12 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from elacsym.errors import InvalidRequest
-from elacsym.query.ast import Computed, Highlight, Indicator, VectorDistance
+from elacsym.query.ast import COMPUTED_MAX, Computed, Highlight, Indicator, VectorDistance
 from elacsym.query.language.score import parse_score
 from elacsym.query.language.vector import decode
 from elacsym.shapes import Fields, expect, variant
 
-COMPUTED_MAX = 256
 _FRAGMENTS = ("none", "sentence", "paragraph", "word")
 _UNITS = ("utf-8", "utf-16", "codepoints")
 _SEARCHES = ("ANN", "kNN", "SparseKNN")
