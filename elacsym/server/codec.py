@@ -9,6 +9,7 @@ import orjson
 
 from elacsym.compute import Compute
 from elacsym.errors import InvalidRequest
+from elacsym.index.values import render_bytes
 from elacsym.server.limits import BodyAllowance
 
 INLINE_BYTES_MAX = 64 * 2**10
@@ -58,8 +59,14 @@ async def gunzip(body: bytes | bytearray, allowance: BodyAllowance, compute: Com
 
 
 def dumps(value: Any) -> bytes:
-    """JSON; numpy float32 prints as the shortest decimal that identifies it."""
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    """JSON; numpy float32 prints as the shortest decimal that identifies it, bytes as base64."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY, default=_rendered)
+
+
+def _rendered(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return render_bytes(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 async def gzip(body: bytes, compute: Compute) -> bytes:

@@ -83,7 +83,10 @@ async def _decoded(decoder: str, body: bytes | bytearray, compute: Compute) -> W
             process.kill()
         await process.wait()
     assert frame is not None, "the first part"
-    return replace(frame, request=replace(frame.request, **lists))
+    request = replace(
+        frame.request, upserts=lists["upserts"], patches=lists["patches"], deletes=lists["deletes"]
+    )
+    return replace(frame, request=request)
 
 
 async def _feed(pipe: asyncio.StreamWriter, body: bytes | bytearray) -> None:

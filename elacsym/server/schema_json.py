@@ -128,7 +128,7 @@ def encode(schema: Schema) -> dict[str, Any]:
         shown["vector_metric"] = str(schema.metric)
     shown["attributes"] = {
         name: {"type": str(a.type)}
-        if a.type.is_vector
+        if a.type not in _TYPE_NAMES
         else {
             "type": _TYPE_NAMES[a.type],
             "indexed": a.filterable,

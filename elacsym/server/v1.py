@@ -14,9 +14,9 @@ from elacsym.format.keys import is_valid_name
 from elacsym.query.ast import Aggregate, Group, Hit, Query, QueryResult
 from elacsym.server import codec, decode, decode_query, large_body, schema_json
 from elacsym.server.exchange import Answer, DecodeLarge, Exchange, json_answer
-from elacsym.server.values import is_small
+from elacsym.server.values import as_shown, is_small
 from elacsym.shapes import Fields
-from elacsym.types import VECTOR, Consistency, DocumentId
+from elacsym.types import VECTOR, Consistency, DocumentId, Schema
 
 _PAGE_SIZE_MAX = 1_000
 _IDS_MAX = 10_000
@@ -129,6 +129,7 @@ async def document(exchange: Exchange) -> Answer:
             # the namespace's ids are of the other type
             continue
         if hit is not None:
+            (hit,) = as_shown([hit], (await exchange.service.database.namespace(name)).view.schema)
             document = _document(hit)
             if is_small([hit]):
                 return Answer(codec.dumps(document))
@@ -144,7 +145,8 @@ async def documents(exchange: Exchange) -> Answer:
         hits = await exchange.service.database.documents(
             name, ids, consistency=consistency, include_vector=include_vector
         )
-    body = await exchange.service.compute.run(_documents_body, hits)
+    schema = (await exchange.service.database.namespace(name)).view.schema
+    body = await exchange.service.compute.run(_documents_body, hits, schema)
     return Answer(body)
 
 
@@ -174,7 +176,10 @@ def _fields_of_this_api() -> Iterator[None]:
 
 
 def _query_body(result: QueryResult, wanted: Query, took_ms: float) -> bytes:
-    body: dict[str, Any] = {"results": [row_of(hit) for hit in result.hits], "took_ms": took_ms}
+    body: dict[str, Any] = {
+        "results": [row_of(hit) for hit in as_shown(result.hits, result.schema)],
+        "took_ms": took_ms,
+    }
     if wanted.aggregate is not None:
         if result.aggregations is not None:
             body["aggregations"] = _figures(wanted.aggregate, result.aggregations)
@@ -233,8 +238,9 @@ def _document(hit: Hit) -> dict[str, Any]:
     return row
 
 
-def _documents_body(hits: list[Hit | None]) -> bytes:
-    return codec.dumps({"documents": [None if hit is None else _document(hit) for hit in hits]})
+def _documents_body(hits: list[Hit | None], schema: Schema) -> bytes:
+    shown = iter(as_shown([hit for hit in hits if hit is not None], schema))
+    return codec.dumps({"documents": [None if hit is None else _document(next(shown)) for hit in hits]})
 
 
 def _decode_get(body: Any) -> tuple[list[DocumentId], Consistency, bool]:

@@ -8,6 +8,7 @@ from typing import Any
 from elacsym.errors import InvalidRequest, InvalidShape
 from elacsym.query.ast import TOP_K_MAX, Aggregate, Filter, Per, Query, Rerank
 from elacsym.query.language.aggregate import parse_aggregate
+from elacsym.query.language.compute import parse_computed
 from elacsym.query.language.filter import parse_filter
 from elacsym.query.language.rank import LOOKUP, RankBy, parse_rank_by
 from elacsym.query.language.rerank import parse_rerank
@@ -132,7 +133,7 @@ def _query(fields: Fields, consistency: Consistency, *, explain: bool) -> Query:
         include_attributes=include,
         exclude_attributes=exclude,
         include_vector=include is None,
-        compute=() if computed is None else _computed(computed, fields.path("compute_attributes")),
+        compute=() if computed is None else parse_computed(computed, fields.path("compute_attributes")),
         consistency=consistency,
         exact=ranking.exact,
         explain=explain,
@@ -221,12 +222,6 @@ def _shown(fields: Fields) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     if type(include) is not list:
         raise wrong_type(include, list, path, expected="a boolean or a sequence")
     return strings(include, path), ()
-
-
-def _computed(value: Any, path: str) -> Any:
-    from elacsym.query.language.compute import parse_computed
-
-    return parse_computed(value, path)
 
 
 def _weight(query: Query) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from elacsym.index.values import render_bytes, render_datetime
+from elacsym.index.values import render_datetime
 from elacsym.query.ast import Hit
 from elacsym.types import AttributeType, Scalar, Schema
 
@@ -49,12 +49,11 @@ def renderers(schema: Schema, *, vectors_as_base64: bool = False) -> dict[str, R
 
 
 def renderer(type_: AttributeType, *, vectors_as_base64: bool = False) -> Render | None:
-    """How values of a type are shown; None: as they are."""
+    """How values of a type are shown; None: as they are, or as all JSON shows them."""
+    if type_.scalar is Scalar.DATETIME:
+        return _datetimes if type_.is_array else render_datetime
     if type_.is_plain:
-        render = {Scalar.DATETIME: render_datetime, Scalar.BYTES: render_bytes}.get(type_.scalar)
-        if render is None or not type_.is_array:
-            return render
-        return lambda values: [render(value) for value in values]
+        return None
     if not vectors_as_base64 or type_.is_sparse:
         return None
     return (lambda matrix: [_base64(vector) for vector in matrix]) if type_.is_multivector else _base64
@@ -65,6 +64,18 @@ def rendered(attributes: Mapping[str, Any], renders: Mapping[str, Render]) -> Ma
     if renders.keys().isdisjoint(attributes):
         return attributes
     return {name: renders[name](value) if name in renders else value for name, value in attributes.items()}
+
+
+def as_shown(hits: Sequence[Hit], schema: Schema) -> Sequence[Hit]:
+    """The hits, with their attributes as they are shown."""
+    renders = renderers(schema)
+    if not renders:
+        return hits
+    return [hit._replace(attributes=dict(rendered(hit.attributes, renders))) for hit in hits]
+
+
+def _datetimes(values: Sequence[int]) -> list[str]:
+    return [render_datetime(value) for value in values]
 
 
 def _base64(vector: Any) -> str:
