@@ -23,6 +23,7 @@ from elacsym.errors import InvalidRequest
 from elacsym.format.reading import Steps, together
 from elacsym.index.arrays import ordered_codes
 from elacsym.index.attribute import SortedValues
+from elacsym.index.values import to_python
 from elacsym.query.ast import ORDER_KEYS_MAX, Aggregate, Figure, Group, GroupKey
 from elacsym.query.columns import Bools, Ints, attribute_of, matched, values_in
 from elacsym.query.searchable import Part
@@ -204,7 +205,7 @@ def _counts_by_index(index: SortedValues, mask: Bools, groups_max: int) -> Steps
     if nulls:
         groups[(None,)] = [nulls]
     present = np.flatnonzero(counts)[: max(0, groups_max - len(groups))]
-    keys = distinct.take(pa.array(present)).to_pylist()
+    keys = to_python(distinct.take(pa.array(present)))
     return groups | {(key,): [n] for key, n in zip(keys, counts[present].tolist(), strict=True)}
 
 
@@ -227,7 +228,7 @@ def _groups_of(columns: Sequence[Any], rows: int, groups_max: int) -> tuple[Ints
     keys = []
     for codes, distinct in coded:
         indices = pa.array(codes[samples], mask=codes[samples] < 0)
-        keys.append(distinct.take(indices).to_pylist())
+        keys.append(to_python(distinct.take(indices)))
     return group.astype(np.int64), list(zip(*keys, strict=True))
 
 

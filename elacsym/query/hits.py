@@ -13,7 +13,7 @@ from elacsym.query.ast import Hit, LegShare
 from elacsym.query.columns import Ints
 from elacsym.query.searchable import Part, SearchSnapshot
 from elacsym.query.shown import Shown, shown
-from elacsym.query.validate import check_ids, check_names
+from elacsym.query.validate import check_names, checked_ids
 from elacsym.types import DocumentId
 
 
@@ -87,7 +87,7 @@ def documents(
 ) -> Steps[list[Hit | None]]:
     """The documents of the ids, in their order, None where there is none. Raises InvalidRequest for an id of
     another type or an unknown attribute."""
-    check_ids(ids, snapshot.schema)
+    ids = checked_ids(ids, snapshot.schema)
     check_names(include_attributes, snapshot.schema)
     if snapshot.schema.id_type is None or not ids:
         return [None] * len(ids)

@@ -18,11 +18,12 @@ from elacsym.query.ast import ORDER_KEYS_MAX, TOP_K_MAX, Fusion, OrderKey, Per, 
 from elacsym.query.check_computed import check_computed
 from elacsym.query.check_filter import check_filter
 from elacsym.query.check_leg import check_leg
-from elacsym.query.operands import is_operand, kind_of, known, shown
+from elacsym.query.operands import as_stored, is_operand, kind_of, known, shown
 from elacsym.query.order import Place, decode_cursor
 from elacsym.query.shown import shown_by
-from elacsym.types import ID, DocumentId, Metric, Scalar, Schema
+from elacsym.types import ID, DocumentId, IdType, Metric, Scalar, Schema
 
+_ID_WORDS: dict[IdType, str] = {"uint": "an unsigned 64-bit integer", "string": "a string", "uuid": "a UUID"}
 _METHODS = ("rrf", "weighted", "max")
 
 
@@ -67,13 +68,17 @@ def check_names(include_attributes: Sequence[str] | None, schema: Schema) -> Non
             )
 
 
-def check_ids(ids: Sequence[DocumentId], schema: Schema) -> None:
-    """Raises InvalidRequest if an id is not of the namespace's id type."""
+def checked_ids(ids: Sequence[DocumentId], schema: Schema) -> list[DocumentId]:
+    """The ids as they are stored. Raises InvalidRequest if one is not of the namespace's id type."""
+    found: list[DocumentId] = []
     for index, value in enumerate(ids):
-        fits = is_operand(kind_of(ID, schema, value).scalar, value)
-        if not fits or (isinstance(value, int) and not 0 <= value < 2**64):
-            expected = "a string" if schema.id_type == "string" else "an unsigned 64-bit integer"
+        scalar = kind_of(ID, schema, value).scalar
+        if is_operand(scalar, value) and (isinstance(value, str) or 0 <= value < 2**64):
+            found.append(as_stored(scalar, value))
+        else:
+            expected = _ID_WORDS[schema.id_type or "uint"]
             raise InvalidRequest(f"ids[{index}]", f"must be {expected}, not {shown(value)}")
+    return found
 
 
 def check_place(place: Place, order_by: Sequence[OrderKey], schema: Schema) -> None:

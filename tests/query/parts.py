@@ -49,8 +49,11 @@ SCHEMA = schema_of(
     size="uint",
     price="float",
     is_open="bool",
+    owner="uuid",
+    seen="datetime",
     tags="[]string",
     marks="[]int",
+    owners="[]uuid",
     secret=Attribute(AttributeType.parse("string"), filterable=False),
 )
 
@@ -194,6 +197,13 @@ def views(schema: Schema, documents: Sequence[Document], seed: int) -> list[Sear
     ]
 
 
+# the same but for their first, a middle and their last byte
+UUIDS = [
+    "00000000-0000-0000-0000-000000000000",
+    "00000000-0000-0000-0000-0000000000ff",
+    "00000000-0000-4000-8000-000000000000",
+    "ff000000-0000-0000-0000-000000000000",
+]
 _words = st.sampled_from(["apple", "bread", "cider", "dates", "eggs"])
 _texts = st.lists(_words, max_size=6).map(" ".join)
 _floats = st.sampled_from([0.0, -0.0, 0.5, 1.0, -1.5, 1e16, 2.0**53, 0.1, 1e-310, -1e300])
@@ -217,8 +227,11 @@ def documents_of(ids=_ids) -> st.SearchStrategy[list[Document]]:
             "size": st.sampled_from([0, 1, 2**53 + 1, 2**63, 2**64 - 1]),
             "price": _floats,
             "is_open": st.booleans(),
+            "owner": st.sampled_from(UUIDS),
+            "seen": st.sampled_from([-1, 0, 1, 1_700_000_000_000]),
             "tags": st.lists(st.sampled_from(["x", "y", "z"]), max_size=3),
             "marks": st.lists(st.integers(-2, 2), max_size=3),
+            "owners": st.lists(st.sampled_from(UUIDS), max_size=3),
         },
     )
     return st.lists(document, max_size=12, unique_by=lambda d: d["id"])

@@ -29,7 +29,11 @@ from elacsym.query.aggregate import aggregate
 from elacsym.query.ast import Compare, Group, Op
 
 SUMS = st.lists(st.sampled_from(["year", "size", "price"]), unique=True).map(tuple)
-GROUPS = st.lists(st.sampled_from(["category", "year", "price", "is_open", "size"]), unique=True, max_size=3)
+GROUPS = st.lists(
+    st.sampled_from(["category", "year", "price", "is_open", "size", "owner", "seen"]),
+    unique=True,
+    max_size=3,
+)
 
 
 def exact_sum(values, is_float):
@@ -86,7 +90,12 @@ def test_figures_are_those_of_a_naive_count_however_rows_are_spread(documents, s
 
 @settings(max_examples=200, deadline=None)
 @given(
-    documents_of(), SUMS, st.sampled_from(["tags", "marks"]), GROUPS.map(tuple), st.integers(0, 99), st.data()
+    documents_of(),
+    SUMS,
+    st.sampled_from(["tags", "marks", "owners"]),
+    GROUPS.map(tuple),
+    st.integers(0, 99),
+    st.data(),
 )
 def test_each_distinct_element_of_an_array_counts_a_document_once(documents, sums, each, others, seed, data):
     place = data.draw(st.integers(0, len(others)))

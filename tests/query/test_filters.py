@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from index.sources import HoleySource, driven
-from parts import SCHEMA, ColdPart, FilePart, MemoryPart, documents_of, schema_of
+from parts import SCHEMA, UUIDS, ColdPart, FilePart, MemoryPart, documents_of, schema_of
 
 from elacsym.index import arrays as arrays_module
 from elacsym.index import attribute as attribute_module
@@ -26,10 +26,13 @@ OPERANDS = {
     "size": st.sampled_from(INTS),
     "price": st.sampled_from([*INTS, 0.0, -0.0, 0.5, 0.1, -1.5, 1e16, 10**400, -(10**400), float("inf")]),
     "is_open": st.booleans(),
+    "owner": st.sampled_from([*UUIDS, "00000000-0000-0000-0000-000000000001"]),
+    "seen": st.sampled_from([-2, -1, 0, 1, 2, 1_700_000_000_000]),
+    "owners": st.sampled_from([*UUIDS, "00000000-0000-0000-0000-000000000001"]),
     "tags": st.sampled_from(["x", "y", "z", "w"]),
     "marks": st.integers(-3, 3) | st.sampled_from(INTS),
 }
-ARRAYS = ("tags", "marks")
+ARRAYS = ("tags", "marks", "owners")
 ORDERED = {
     Op.GT: lambda a, b: a > b,
     Op.GTE: lambda a, b: a >= b,
@@ -243,6 +246,7 @@ LARGE_SCHEMA = schema_of(category="string", year="int")
 def test_a_cold_filter_takes_the_rounds_of_its_deepest_look_up(large, condition, rounds):
     part = ColdPart.__new__(ColdPart)
     part.rows, part.id_source = len(LARGE), HoleySource(large[0])
+    part._schema = LARGE_SCHEMA
     part.sources = {name: HoleySource(data) for name, data in large[1].items()}
     for opening in [part.ids(), *(part.attribute(name) for name in part.sources)]:
         driven(opening)

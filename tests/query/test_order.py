@@ -33,7 +33,7 @@ from elacsym.query.validate import check
 KEYS = st.lists(
     st.builds(
         OrderKey,
-        st.sampled_from(["category", "year", "size", "price", "is_open", "secret", "id"]),
+        st.sampled_from(["category", "year", "size", "price", "is_open", "owner", "seen", "secret", "id"]),
         st.booleans(),
     ),
     min_size=1,

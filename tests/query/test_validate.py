@@ -20,7 +20,7 @@ from elacsym.query.ast import (
     VectorLeg,
 )
 from elacsym.query.check_filter import check_filter
-from elacsym.query.validate import check, check_ids
+from elacsym.query.validate import check, checked_ids
 from elacsym.types import Metric
 
 INF, NAN = float("inf"), float("nan")
@@ -190,13 +190,13 @@ def test_ids_compare_with_integers_and_strings_until_the_first_document_decides(
     check_filter(Compare("id", Op.IN, [1, 2]), schema)
     with pytest.raises(InvalidRequest):
         check_filter(Compare("id", Op.IN, [1, "a"]), schema)
-    check_ids([1, "a"], schema)
+    checked_ids([1, "a"], schema)
 
 
 @pytest.mark.parametrize(("schema", "ids"), [(SCHEMA, [1, "a"]), (SCHEMA, [1, -1]), (SCHEMA, [1, 2**64])])
 def test_an_id_of_another_type_is_refused_by_its_place(schema, ids):
     with pytest.raises(InvalidRequest) as caught:
-        check_ids(ids, schema)
+        checked_ids(ids, schema)
     assert caught.value.field == "ids[1]"
 
 
