@@ -371,6 +371,8 @@ def _hashes(array: pa.Array) -> npt.NDArray[np.uint64]:
 def _hash_padded(
     data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.uint64]:
+    if not len(starts):
+        return np.zeros(0, np.uint64)
     words = -(-int(lengths.max(initial=0)) // 8)
     inside = np.arange(words * 8) < lengths[:, None]
     padded = np.zeros((len(starts), words * 8), np.uint8)
