@@ -64,6 +64,8 @@ _US_PER_TEXT_ROW = 0.002
 _US_PER_FILTERED_ROW = 0.001
 _US_PER_PATTERN_ROW = 0.2
 _US_PER_OPERAND = 1.0
+# that are checked on the event loop
+_OPERANDS_MAX = 1_000
 _US_PER_LEAF_ROW = 0.02
 _US_PER_SORTED_ROW = 0.05
 _US_PER_VALUE = 1.0
@@ -228,6 +230,12 @@ def cost_us(query: Query, snapshot: SearchSnapshot) -> float:
         cost += rows * _US_PER_SORTED_ROW * len(looked_at(query.aggregate))
     names = snapshot.schema.attributes if query.include_attributes is None else query.include_attributes
     return cost + rows_wanted(query) * len(names) * _US_PER_VALUE
+
+
+def is_soon_checked(query: Query) -> bool:
+    """Whether checking the query is no work for the pool: it compiles patterns and converts operands."""
+    conditions = list(_conditions_of(query))
+    return sum(map(operands_of, conditions)) <= _OPERANDS_MAX and not any(map(has_patterns, conditions))
 
 
 def _conditions_of(query: Query) -> Iterator[Filter]:
