@@ -13,6 +13,7 @@
     ├── PayloadTooLarge        413
     ├── Overloaded             429  back-pressure; says when to come back
     ├── CorruptObject          500  stored bytes fail a check; never served, never repaired silently
+    ├── UnknownAnalysis        500  an index was made by tokenizers that this program lacks
     ├── Unavailable            503  nothing happened; may be tried again
     │   ├── StoreUnavailable        the object store gave no (clean) answer
     │   ├── NotOwner                another node writes this namespace
@@ -143,6 +144,17 @@ class CorruptObject(ElacsymError):
         where = f" at byte {offset}" if offset is not None else ""
         super().__init__(f"{key}{where}: {reason}")
         self.key, self.reason, self.offset = key, reason, offset
+
+
+class UnknownAnalysis(ElacsymError):
+    """A text index was made by an analysis that this program does not have: a later one wrote it. Terms of
+    queries would differ from those of the texts."""
+
+    code, status = "unknown_analysis", 500
+
+    def __init__(self, key: str, analysis: str) -> None:
+        super().__init__(f"{key}: its texts were analysed by {analysis!r}, which this program lacks")
+        self.key, self.analysis = key, analysis
 
 
 class Unavailable(ElacsymError):

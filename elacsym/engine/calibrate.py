@@ -128,6 +128,10 @@ class Calibrator:
             if snapshot.inc != inc or attribute not in snapshot.schema.attributes:
                 return "failed"
             type_ = snapshot.schema.attributes[attribute].type
+            if any(len(vector) != type_.dimensions for vector in sample.vectors):
+                # those of an attribute that was dropped, whose name was taken again
+                self._tuning.let_go(inc, [attribute])
+                return "failed"
             rows = sum(view.rows_live for view in snapshot.parts)
             if rows * (type_.dimensions or 0) * 4 > EXACT_BYTES_MAX:
                 return "too_large"

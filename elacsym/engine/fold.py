@@ -80,9 +80,8 @@ def _captured(namespace: Namespace) -> _Capture | None:
         return None
     view = namespace.view
     touched = [t.ids for t in view.memtable.touched]
-    return _Capture(
-        manifest, slots, view.memtable.views(), IdColumn.concat(touched) if touched else None, view.schema
-    )
+    views = view.memtable.views(view.schema)
+    return _Capture(manifest, slots, views, IdColumn.concat(touched) if touched else None, view.schema)
 
 
 async def _written_segment(namespace: Namespace, job: str, capture: _Capture) -> tuple[SegmentRef, ...]:

@@ -8,7 +8,8 @@ read by other threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,15 +20,14 @@ import pyarrow as pa
 from elacsym.engine.payload import RowChanges
 from elacsym.format.reading import Steps, done
 from elacsym.index.attribute import ArrowValues, Values
-from elacsym.index.columns import arrow_type, fitted
+from elacsym.index.columns import UNKNOWN_ARROW, arrow_type, fitted, retyped
 from elacsym.index.ids import IdColumn, Ids, MemoryIds
 from elacsym.index.sparse import NoSparse, Sparse, SparseFile
 from elacsym.index.text import TextIndex
+from elacsym.index.tokenize import analysis_of
 from elacsym.index.vector import VectorColumn, Vectors
 from elacsym.query.searchable import PartView
-from elacsym.types import Attribute, DocumentId, FullText
-
-AttributeOf = Callable[[str], Attribute]
+from elacsym.types import DocumentId, Schema
 
 # joining large chunks would copy more than searching them one by one costs
 JOINED_BYTES_MAX = 16 * 2**20
@@ -39,8 +39,11 @@ _US_PER_NORM_ELEMENT = 0.0025
 
 
 class Chunk:
-    """A run of rows in memory; implements `query.searchable.Part`. Indexes are built when first asked for,
-    and kept; two threads that build the same at once build equal ones."""
+    """A run of rows in memory; implements `query.searchable.Part` under a schema. Indexes are built when
+    first asked for, and kept; two threads that build the same at once build equal ones.
+
+    arrays, vector_columns: by the names that `Schema.stored` gives; text_indexes: by that name and analysis.
+    """
 
     label = "memtable"
     is_built = False
@@ -50,14 +53,20 @@ class Chunk:
         ids: IdColumn,
         versions: npt.NDArray[np.uint64],
         arrays: dict[str, pa.Array],
-        attribute_of: AttributeOf,
+        schema: Schema = Schema(),  # noqa: B008 - immutable
     ) -> None:
         self.id_column, self._versions, self.arrays = ids, versions, arrays
-        self._attribute_of = attribute_of
-        self.text_indexes: dict[str, TextIndex] = {}
+        self._schema = schema
+        self.text_indexes: dict[tuple[str, str], TextIndex] = {}
         self.vector_columns: dict[str, VectorColumn] = {}
         self._sparse_files: dict[str, SparseFile] = {}
         self._ids = MemoryIds(ids)
+
+    def under(self, schema: Schema) -> Chunk:
+        """The same rows seen under a schema; what is built for either is built for both."""
+        seen = copy(self)
+        seen._schema = schema  # noqa: SLF001 - its own copy
+        return seen
 
     @property
     def rows(self) -> int:
@@ -66,16 +75,17 @@ class Chunk:
 
     def pending_us(self, name: str) -> float:
         """See Part: postings, inverted lists, and the norms of vectors."""
-        array = self.arrays.get(name)
-        is_built = name in self.text_indexes or name in self.vector_columns or name in self._sparse_files
-        if array is None or is_built:
+        attribute, stored = self._schema.attributes[name], self._schema.stored(name)
+        array = self.arrays.get(stored)
+        if array is None or stored in self.vector_columns or stored in self._sparse_files:
             return 0.0
-        attribute = self._attribute_of(name)
         if attribute.type.is_sparse:
             return float(array.nbytes * _US_PER_SPARSE_BYTE)
         if attribute.type.is_vector:
             return self.rows * (attribute.type.dimensions or 0) * _US_PER_NORM_ELEMENT
-        return 0.0 if attribute.full_text is None else float(array.nbytes * _US_PER_TEXT_BYTE)
+        if attribute.full_text is None or (stored, analysis_of(attribute.full_text)) in self.text_indexes:
+            return 0.0
+        return float(array.nbytes * _US_PER_TEXT_BYTE)
 
     def ids(self) -> Steps[Ids]:
         """The ids; the last row of an id is found, for only that can be alive."""
@@ -91,8 +101,8 @@ class Chunk:
 
     def column(self, name: str) -> pa.Array:
         """The attribute's values, null where a row has none."""
-        array = self.arrays.get(name)
-        kind = self._attribute_of(name).type
+        kind = self._schema.attributes[name].type
+        array = self.arrays.get(self._schema.stored(name))
         return pa.nulls(self.rows, arrow_type(kind)) if array is None else fitted(array, kind)
 
     def vectors(self, name: str) -> Steps[Vectors]:
@@ -101,52 +111,61 @@ class Chunk:
 
     def sparse(self, name: str) -> Steps[Sparse]:
         """The inverted lists of a sparse vector attribute."""
-        if name not in self.arrays:
+        stored = self._schema.stored(name)
+        if stored not in self.arrays:
             return done(NoSparse())
-        file = self._sparse_files.get(name)
+        file = self._sparse_files.get(stored)
         if file is None:
-            file = self._sparse_files[name] = SparseFile.in_memory(self.arrays[name])
+            file = self._sparse_files[stored] = SparseFile.in_memory(self.arrays[stored])
         return done(file)
 
     def text(self, name: str) -> Steps[TextIndex]:
         """The postings of an attribute."""
-        index = self.text_indexes.get(name)
+        settings = self._schema.attributes[name].full_text
+        assert settings is not None, name
+        key = self._schema.stored(name), analysis_of(settings)
+        index = self.text_indexes.get(key)
         if index is None:
-            index = _text_index(self.arrays.get(name), self._attribute_of(name).full_text, self.rows)
-            self.text_indexes[name] = index
+            is_missing = key[0] not in self.arrays
+            index = TextIndex.empty(self.rows) if is_missing else TextIndex.build(self.column(name), settings)
+            self.text_indexes[key] = index
         return done(index)
 
     def vector_column(self, name: str) -> VectorColumn:
         """A vector attribute, which is at hand."""
-        column = self.vector_columns.get(name)
+        stored = self._schema.stored(name)
+        if stored not in self.arrays and stored not in self.vector_columns:
+            dimensions = self._schema.attributes[name].type.dimensions or 0
+            self.vector_columns[stored] = VectorColumn.empty(dimensions, self.rows)
+        return self._vectors(stored)
+
+    def _vectors(self, stored: str) -> VectorColumn:
+        column = self.vector_columns.get(stored)
         if column is None:
-            column = _vector_column(self.arrays.get(name), self._attribute_of(name), self.rows)
-            self.vector_columns[name] = column
+            column = self.vector_columns[stored] = _vector_column(self.arrays[stored])
         return column
 
     def joined(self, others: Sequence[Chunk]) -> Chunk:
         """One chunk with the rows of this one and then those of others, in order."""
         chunks = (self, *others)
         names = dict.fromkeys(name for chunk in chunks for name in chunk.arrays)
-        arrays = {name: pa.concat_arrays([chunk.column(name) for chunk in chunks]) for name in names}
+        arrays = {name: _joined([(chunk.arrays.get(name), chunk.rows) for chunk in chunks]) for name in names}
         ids = IdColumn.concat([chunk.id_column for chunk in chunks])
         versions = np.concatenate([chunk.versions() for chunk in chunks])
-        joined = Chunk(ids, versions, arrays, self._attribute_of)
+        joined = Chunk(ids, versions, arrays)
         joined._take_over(chunks)
         return joined
 
     def _take_over(self, chunks: Sequence[Chunk]) -> None:
         """Make indexes of those of the joined chunks: building them anew takes far longer."""
         # where one was searched the others will be, and a query would have to compute their norms
-        for name in set.union(*(set(chunk.vector_columns) for chunk in chunks)):
-            norms = np.concatenate([chunk.vector_column(name).norms for chunk in chunks])
-            self.vector_columns[name] = _vector_column(
-                self.arrays.get(name), self._attribute_of(name), self.rows, norms
-            )
+        for name in set.union(*(set(chunk.vector_columns) for chunk in chunks)) & self.arrays.keys():
+            norms = [chunk._vectors(name).norms for chunk in chunks if name in chunk.arrays]  # noqa: SLF001
+            self.vector_columns[name] = _vector_column(self.arrays[name], np.concatenate(norms))
         ends = np.cumsum([chunk.rows for chunk in chunks])
         maps = [np.arange(end - chunk.rows, end) for chunk, end in zip(chunks, ends, strict=True)]
-        for name in set.intersection(*(set(chunk.text_indexes) for chunk in chunks)):
-            self.text_indexes[name] = TextIndex.merge([c.text_indexes[name] for c in chunks], maps, self.rows)
+        for key in set.intersection(*(set(chunk.text_indexes) for chunk in chunks)):
+            self.text_indexes[key] = TextIndex.merge([c.text_indexes[key] for c in chunks], maps, self.rows)
 
     @cached_property
     def size_bytes(self) -> int:
@@ -157,7 +176,7 @@ class Chunk:
         """The rows from `row` on."""
         keep = np.arange(row, self.rows)
         arrays = {name: array.slice(row) for name, array in self.arrays.items()}
-        return Chunk(self.id_column.select(keep), self._versions[row:], arrays, self._attribute_of)
+        return Chunk(self.id_column.select(keep), self._versions[row:], arrays)
 
 
 def is_short(group: Sequence[Chunk]) -> bool:
@@ -165,23 +184,23 @@ def is_short(group: Sequence[Chunk]) -> bool:
     return sum(chunk.size_bytes for chunk in group) < LONG_BYTES * len(group)
 
 
-def _vector_column(
-    array: pa.Array | None, attribute: Attribute, rows: int, norms: npt.NDArray[np.float64] | None = None
-) -> VectorColumn:
-    dimensions = attribute.type.dimensions or 0
-    if array is None:
-        return VectorColumn.empty(dimensions, rows)
+def _joined(pieces: Sequence[tuple[pa.Array | None, int]]) -> pa.Array:
+    """One array of several, each with its number of rows: nulls where there is none."""
+    types = [array.type for array, _ in pieces if array is not None]
+    # arrays from before an element told their type are empty, and take the type of the others
+    type_ = next((one for one in types if one != UNKNOWN_ARROW), types[0])
+    return pa.concat_arrays(
+        [pa.nulls(rows, type_) if array is None else retyped(array, type_) for array, rows in pieces]
+    )
+
+
+def _vector_column(array: pa.Array, norms: npt.NDArray[np.float64] | None = None) -> VectorColumn:
+    rows = len(array)
     present = np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
     # `flatten` drops the values of nulls
-    matrix = array.flatten().to_numpy(zero_copy_only=False).reshape(-1, dimensions)
+    matrix = array.flatten().to_numpy(zero_copy_only=False).reshape(-1, array.type.list_size)
     places = None if len(present) == rows else present
     return VectorColumn(np.ascontiguousarray(matrix), places, rows, norms)
-
-
-def _text_index(array: pa.Array | None, settings: FullText | None, rows: int) -> TextIndex:
-    if array is None or settings is None:
-        return TextIndex.empty(rows)
-    return TextIndex.build(array, settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +221,7 @@ class ChunkView(PartView):
 class Memtable:
     """The rows of the tail and which of them are alive."""
 
-    def __init__(self, attribute_of: AttributeOf) -> None:
-        self._attribute_of = attribute_of
+    def __init__(self) -> None:
         self._chunks: list[Chunk] = []
         self._first = 0  # global number of the first row kept
         self._row_of: dict[DocumentId, int] = {}
@@ -246,7 +264,7 @@ class Memtable:
         self._alive[start : start + len(values)] = True
         self._rows += len(values)
         versions = np.full(len(values), seq, np.uint64)
-        self._chunks.append(Chunk(ids, versions, arrays, self._attribute_of))
+        self._chunks.append(Chunk(ids, versions, arrays))
 
     def _grow(self, rows: int) -> None:
         if rows > len(self._alive):
@@ -280,13 +298,13 @@ class Memtable:
             self._row_of |= zip(chunk.id_column.take(alive), (alive + start).tolist(), strict=True)
             start += chunk.rows
 
-    def views(self) -> list[ChunkView]:
-        """The chunks with their live rows."""
+    def views(self, schema: Schema) -> list[ChunkView]:
+        """The chunks under a schema, with their live rows."""
         views, start = [], 0
         for chunk in self._chunks:
             alive = self._alive[start : start + chunk.rows].copy()
             alive.flags.writeable = False
-            views.append(ChunkView(chunk, alive))
+            views.append(ChunkView(chunk.under(schema), alive))
             start += chunk.rows
         return views
 

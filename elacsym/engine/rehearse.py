@@ -50,7 +50,10 @@ async def _ask(namespace: Namespace, part: SegmentPart, needs: Needs) -> None:
     alive = np.ones(part.rows, np.bool_)
     snapshot = SearchSnapshot(namespace.view.schema, [PartView(part, alive)], inc, 0, 0)
     for attribute in needs.vectors:
-        for vector in tuning.recent(inc, attribute)[:QUERIES]:
+        dimensions = snapshot.schema.attributes[attribute].type.dimensions
+        # others were asked of an attribute that was dropped, whose name was taken again
+        recent = [vector for vector in tuning.recent(inc, attribute) if len(vector) == dimensions]
+        for vector in recent[:QUERIES]:
             await execute(snapshot, _query(attribute, vector), compute, lambda name: tuning.effort(inc, name))
 
 

@@ -38,6 +38,7 @@ from elacsym.index.ids import IdColumn, IdFile
 from elacsym.index.ivf import VectorIndex
 from elacsym.index.sparse import SparseFile
 from elacsym.index.text import TextIndex
+from elacsym.index.tokenize import analysis_of
 from elacsym.store.cache import ObjectMissing
 from elacsym.types import ID, Attribute, FullText, Metric, Schema
 
@@ -118,8 +119,8 @@ class Written:
 
 def merge_parts(schema: Schema) -> list[str]:
     """The part names of the files that a merge reads."""
-    vectors = [segment_format.vector_part(name) for name in schema.vectors()]
-    texts = [segment_format.attribute_part(segment_format.TEXT, name) for name, _ in _texts(schema)]
+    vectors = [segment_format.vector_part(schema.stored(name)) for name in schema.vectors()]
+    texts = [_text_part(schema, name) for name, _ in _texts(schema)]
     return [segment_format.ROWS, *vectors, *texts]
 
 
@@ -172,7 +173,8 @@ class _Columns(ABC):
 
     def column(self, name: str) -> pa.Array:
         """See Rows."""
-        return self._gathered(segment_format.column_name(name), self._schema.attributes[name])
+        stored = self._schema.stored(name)
+        return self._gathered(segment_format.column_name(stored), self._schema.attributes[name])
 
     @abstractmethod
     def _gathered(self, column: str, attribute: Attribute | None) -> pa.Array:
@@ -222,7 +224,7 @@ class SegmentRows(_Columns):
 
     def vectors(self, name: str) -> tuple[Matrix, RowNumbers]:
         """See Rows."""
-        part = segment_format.vector_part(name)
+        part = segment_format.vector_part(self._schema.stored(name))
         found: list[tuple[Matrix, RowNumbers, RowNumbers]] = []  # of each: which are wanted, and their rows
         for index, row_map in enumerate(self._row_maps()):
             source = self._source(index, part)
@@ -251,17 +253,29 @@ class SegmentRows(_Columns):
         with tempfile.TemporaryFile(dir=self._scratch) as file:
             return np.memmap(file, dtype, "w+", shape=shape)
 
-    def text(self, name: str, settings: FullText, order: RowNumbers) -> TextIndex:  # noqa: ARG002
-        """See Rows. The texts were analysed by the attribute's settings already."""
-        part, place = segment_format.attribute_part(segment_format.TEXT, name), _inverse(order)
-        indexes, maps = [], []
-        for index, row_map in enumerate(self._row_maps()):
-            total, source = self._inputs[index].rows_total, self._source(index, part)
-            indexes.append(
-                TextIndex.empty(total) if source is None else resident(TextIndex.opened(source, total))
-            )
-            maps.append(np.where(row_map >= 0, place[np.maximum(row_map, 0)], -1))
-        return TextIndex.merge(indexes, maps, len(self))
+    def text(self, name: str, settings: FullText, order: RowNumbers) -> TextIndex:
+        """See Rows. Texts of which a segment has an index of this analysis are not analysed again."""
+        place, starts = _inverse(order), np.cumsum([0, *(len(i.rows) for i in self._inputs)])
+        indexes = [self._text_index(number, name, settings) for number in range(len(self._inputs))]
+        column = self.column(name) if any(index is None for index in indexes) else None
+        joined, maps = [], []
+        for index, row_map, start, stop in zip(indexes, self._row_maps(), starts, starts[1:], strict=False):
+            if index is None:
+                assert column is not None, "it was gathered for this"
+                index = TextIndex.build(column.slice(start, stop - start), settings)
+                maps.append(place[start:stop])
+            else:
+                maps.append(np.where(row_map >= 0, place[np.maximum(row_map, 0)], -1))
+            joined.append(index)
+        return TextIndex.merge(joined, maps, len(self))
+
+    def _text_index(self, number: int, name: str, settings: FullText) -> TextIndex | None:
+        """An input's own index of an attribute, if it has one of this analysis."""
+        source = self._source(number, _text_part(self._schema, name))
+        if source is None:
+            return None
+        index = resident(TextIndex.opened(source, self._inputs[number].rows_total))
+        return index if index.analysis == analysis_of(settings) else None
 
     def _source(self, index: int, part: str) -> MemorySource | None:
         data = self._files[index].get(part)
@@ -308,7 +322,7 @@ def write_segment(rows: Rows, schema: Schema, emit: Emit) -> Written:
     for name, settings in _texts(schema):
         if name in filled:
             index = rows.text(name, settings, order)
-            emit(segment_format.attribute_part(segment_format.TEXT, name), index.encode())
+            emit(_text_part(schema, name), index.encode())
     return Written(total, int(versions.min()), int(versions.max()), ids.row_sum(versions), _inverse(order))
 
 
@@ -325,7 +339,7 @@ def _write_vectors(rows: Rows, schema: Schema, emit: Emit) -> RowNumbers:
             order = np.concatenate([first, np.setdiff1d(order, present, assume_unique=True)])
         data = ivf.build(matrix, _inverse(order)[present], total, _metric(schema), clustering)
         del matrix
-        emit(segment_format.vector_part(name), data)
+        emit(segment_format.vector_part(schema.stored(name)), data)
     return order
 
 
@@ -339,19 +353,25 @@ def _write_columns(
 ) -> set[str]:
     """Write attribute files and `rows.parquet`; the names of the attributes of which a row has a value."""
     columns: dict[str, pa.Array] = {}
+    filled: set[str] = set()
     for name, attribute in schema.attributes.items():
         if not attribute.type.is_vector:
-            column = rows.column(name)
+            column, stored = rows.column(name), schema.stored(name)
             if column.null_count < len(column):
-                columns[name] = column.take(pa.array(order))
+                filled.add(name)
+                columns[stored] = column.take(pa.array(order))
                 data = (
-                    SparseFile.build(columns[name])
+                    SparseFile.build(columns[stored])
                     if attribute.type.is_sparse
-                    else AttributeFile.build(columns[name], attribute)
+                    else AttributeFile.build(columns[stored], attribute)
                 )
-                emit(segment_format.attribute_part(segment_format.ATTRIBUTE, name), data)
+                emit(segment_format.attribute_part(segment_format.ATTRIBUTE, stored), data)
     emit(segment_format.ROWS, segment_format.encode_rows(ids.to_arrow(), versions, columns))
-    return set(columns)
+    return filled
+
+
+def _text_part(schema: Schema, name: str) -> str:
+    return segment_format.attribute_part(segment_format.TEXT, schema.stored(name))
 
 
 def _inverse(order: RowNumbers) -> RowNumbers:

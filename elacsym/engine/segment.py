@@ -7,13 +7,14 @@ the cache's memory budget, shared by all namespaces, and is made again when it w
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from elacsym.compute import Compute
-from elacsym.engine.memtable import AttributeOf
+from elacsym.engine.late_index import LateIndex
 from elacsym.format import deletes as deletes_format
 from elacsym.format import segment as segment_format
 from elacsym.format.blob import UNIT_BYTES
@@ -24,11 +25,12 @@ from elacsym.index.ids import IdFile, Ids
 from elacsym.index.ivf import FILL_ROW_US, VectorIndex
 from elacsym.index.sparse import NoSparse, Sparse, SparseFile
 from elacsym.index.text import TextIndex
+from elacsym.index.tokenize import analysis_of
 from elacsym.index.vector import VectorColumn, Vectors
 from elacsym.query.plan import Needs, opening
 from elacsym.store.cache import ObjectCache
 from elacsym.store.drive import drive
-from elacsym.types import Schema
+from elacsym.types import FullText, Schema
 
 S = TypeVar("S")
 Opener = Callable[[Source, int], Steps[S]]
@@ -39,7 +41,7 @@ _CRC_BYTES = 4
 
 
 class SegmentPart:
-    """The rows of one segment; implements `query.searchable.Part`."""
+    """The rows of one segment under a schema; implements `query.searchable.Part`."""
 
     def __init__(
         self,
@@ -47,13 +49,22 @@ class SegmentPart:
         ref: SegmentRef,
         cache: ObjectCache,
         compute: Compute,
-        attribute_of: AttributeOf,
+        schema: Schema,
     ) -> None:
         """home: of the namespace that refers to the segment; the files may lie elsewhere."""
         self._own, self._ref = home, ref
-        self._cache, self._compute, self._attribute_of = cache, compute, attribute_of
-        self._no_text: TextIndex | None = None
+        self._cache, self._compute, self._schema = cache, compute, schema
         self._files = {file.part: (self._key(file.part), file) for file in ref.files}
+        # by name in the cache; those that are done are kept there
+        self._building: dict[str, LateIndex] = {}
+
+    def under(self, schema: Schema) -> SegmentPart:
+        """The same rows seen under a schema; what is opened or built for either is so for both."""
+        if schema is self._schema:
+            return self
+        seen = copy(self)
+        seen._schema = schema  # noqa: SLF001 - its own copy
+        return seen
 
     @property
     def label(self) -> str:
@@ -72,7 +83,7 @@ class SegmentPart:
 
     def pending_us(self, name: str) -> float:
         """See Part: codes are taken in when they are searched first."""
-        found = self._files.get(segment_format.vector_part(name))
+        found = self._files.get(self._part(segment_format.vector_part, name))
         if found is None:
             return 0.0
         index: VectorIndex | None = self._cache.residents.peek(found[0])
@@ -86,36 +97,70 @@ class SegmentPart:
 
     def attribute(self, name: str) -> Steps[Values]:
         """An attribute that is no dense vector."""
-        kind = self._attribute_of(name).type
+        kind, part = self._schema.attributes[name].type, self._part(_column_part, name)
         if kind.is_sparse:
-            vectors = yield from self._opened(_column_part(name), SparseFile.opened)
+            vectors = yield from self._opened(part, SparseFile.opened)
             return MissingValues(kind, self.rows) if vectors is None else vectors
-        opened = yield from self._opened(_column_part(name), AttributeFile.opened)
+        opened = yield from self._opened(part, AttributeFile.opened)
         if opened is None:
             return MissingValues(kind, self.rows)
         return opened if opened.type == kind else EmptyValues(opened, kind)
 
     def sparse(self, name: str) -> Steps[Sparse]:
         """The inverted lists of a sparse vector attribute."""
-        opened = yield from self._opened(_column_part(name), SparseFile.opened)
+        opened = yield from self._opened(self._part(_column_part, name), SparseFile.opened)
         return NoSparse() if opened is None else opened
 
     def vectors(self, name: str) -> Steps[Vectors]:
         """A vector attribute."""
-        opened = yield from self._opened(segment_format.vector_part(name), VectorIndex.opened)
+        opened = yield from self._opened(self._part(segment_format.vector_part, name), VectorIndex.opened)
         if opened is None:
-            return VectorColumn.empty(self._attribute_of(name).type.dimensions or 0, self.rows)
+            return VectorColumn.empty(self._schema.attributes[name].type.dimensions or 0, self.rows)
         return opened
 
     def text(self, name: str) -> Steps[TextIndex]:
-        """The postings of an attribute."""
-        opened = yield from self._opened(_text_part(name), TextIndex.opened)
-        if opened is not None:
+        """The postings of an attribute, built of its texts where no file has them."""
+        settings = self._schema.attributes[name].full_text
+        assert settings is not None, name
+        analysis = analysis_of(settings)
+        opened = yield from self._opened(self._part(_text_part, name), TextIndex.opened)
+        if opened is not None and opened.analysis in (analysis, ""):
             return opened
-        # made once: it takes time in proportion to the rows
-        if self._no_text is None:
-            self._no_text = TextIndex.empty(self.rows)
-        return self._no_text
+        late = self._late_name(name, analysis)
+        kept: TextIndex | None = self._cache.residents.get(late)
+        if kept is not None:
+            return kept
+        return (yield from self._built_late(name, settings, late))
+
+    def _built_late(self, name: str, settings: FullText, late: str) -> Steps[TextIndex]:
+        values = yield from self.attribute(name)
+        if isinstance(values, MissingValues):
+            built = TextIndex.empty(self.rows)
+        else:
+            column = yield from values.column()
+            building = self._building.setdefault(late, LateIndex(self._compute))
+            built = yield from building.built(lambda: TextIndex.build(column, settings))
+        kept = self._cache.residents.keep(late, built, built.size_bytes)
+        self._building.pop(late, None)
+        return kept
+
+    def _parts_of(self, needs: Needs) -> set[str]:
+        """The names of the files that are opened."""
+        wanted = (
+            (_column_part, needs.columns),
+            (segment_format.vector_part, needs.vectors),
+            (_text_part, needs.texts),
+        )
+        names = {self._part(part_of, name) for part_of, attributes in wanted for name in attributes}
+        return {segment_format.IDS, *names}
+
+    def _late_name(self, name: str, analysis: str) -> str:
+        """What the cache calls an index that was built of the texts of an attribute."""
+        return f"{self._key(self._part(_column_part, name))}#{analysis}"
+
+    def _part(self, part_of: Callable[[str], str], name: str) -> str:
+        """The part name of an attribute's file."""
+        return part_of(self._schema.stored(name))
 
     def _opened(self, part: str, opener: Opener[S]) -> Steps[S | None]:
         found = self._files.get(part)
@@ -144,22 +189,25 @@ class SegmentPart:
 
     async def warm(self, needs: Needs | None = None) -> None:
         """Bring whole files of the segment into the cache: those of `needs`, or all that queries look at."""
-        names = self._files.keys() if needs is None else self._files.keys() & _parts_of(needs)
+        names = self._files.keys() if needs is None else self._files.keys() & self._parts_of(needs)
         for name in sorted(names):
             key, ref = self._files[name]
             if ref.head_bytes:
                 await self._cache.warm(key, ref)
 
-    def looked_at(self, schema: Schema) -> Needs:
+    def looked_at(self) -> Needs:
         """The attributes by which the segment was searched or shown, as far as their files are open."""
         peek = self._cache.residents.peek
         opened = {name for name, (key, _) in self._files.items() if peek(key) is not None}
-        return Needs(
-            *(
-                frozenset(name for name in schema.attributes if part_of(name) in opened)
-                for part_of in (_column_part, segment_format.vector_part, _text_part)
-            )
+        columns, vectors, texts = (
+            {name for name in self._schema.attributes if self._part(part_of, name) in opened}
+            for part_of in (_column_part, segment_format.vector_part, _text_part)
         )
+        for name, attribute in self._schema.attributes.items():
+            settings = attribute.full_text
+            if settings is not None and peek(self._late_name(name, analysis_of(settings))) is not None:
+                texts.add(name)
+        return Needs(frozenset(columns), frozenset(vectors), frozenset(texts))
 
     def files(self) -> dict[str, tuple[str, FileRef]]:
         """Key and reference of every file, by part name."""
@@ -179,16 +227,6 @@ def _column_part(attribute: str) -> str:
 
 def _text_part(attribute: str) -> str:
     return segment_format.attribute_part("text", attribute)
-
-
-def _parts_of(needs: Needs) -> set[str]:
-    """The names of the files that are opened."""
-    return {
-        segment_format.IDS,
-        *map(_column_part, needs.columns),
-        *map(segment_format.vector_part, needs.vectors),
-        *map(_text_part, needs.texts),
-    }
 
 
 def _weight_bytes(structure: object, ref: FileRef) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from elacsym.query.plan import Needs
 from elacsym.query.searchable import PartView, SearchSnapshot
 from elacsym.store.cache import ObjectCache
 from elacsym.store.drive import drive
-from elacsym.types import Attribute, Schema
+from elacsym.types import Schema
 
 # up to this many ids to look up, the work is shorter than a hop to the pool
 _INLINE_IDS = 2_000
@@ -61,16 +62,6 @@ class SegmentState:
         self.alive = alive
 
 
-class _Incarnation:
-    """The schema of one incarnation, for parts that outlive it in a snapshot, too."""
-
-    def __init__(self) -> None:
-        self.schema = Schema()
-
-    def attribute(self, name: str) -> Attribute:
-        return self.schema.attributes[name]
-
-
 class NamespaceView:
     """Consumes one namespace's log; the only mutable state of a namespace besides its log position.
 
@@ -81,8 +72,9 @@ class NamespaceView:
     def __init__(self, name: str, cache: ObjectCache, compute: Compute) -> None:
         self._name = name
         self._cache, self._compute = cache, compute
-        self._incarnation = _Incarnation()
-        self.memtable = Memtable(self._incarnation.attribute)
+        self.schema = Schema()
+        """After the last slot."""
+        self.memtable = Memtable()
         self.segments: tuple[SegmentState, ...] = ()
         self.manifest: Manifest | None = None
         self.tail = 0
@@ -92,24 +84,18 @@ class NamespaceView:
         self._joining: asyncio.Task[None] | None = None
         self._is_known = asyncio.Event()
 
-    @property
-    def schema(self) -> Schema:
-        """The schema after the last slot."""
-        return self._incarnation.schema
-
     def reset(self, manifest: Manifest) -> None:
         """Take over a manifest; what it folded leaves the memtable, everything does when the incarnation is
         another."""
         if self.manifest is None or self.manifest.inc != manifest.inc:
             self.close()
-            self._incarnation = _Incarnation()
-            self.memtable = Memtable(self._incarnation.attribute)
+            self.memtable = Memtable()
             self.segments, self._schemas = (), []
             self.tail = manifest.applied
         self.memtable.drop_before(manifest.applied)
         self.tail = max(self.tail, manifest.applied)
         self._schemas = [(seq, schema) for seq, schema in self._schemas if seq >= manifest.applied]
-        self._incarnation.schema = self._schemas[-1][1] if self._schemas else manifest.schema
+        self.schema = self._schemas[-1][1] if self._schemas else manifest.schema
         known = {state.ref.job: state for state in self.segments}
         is_folded = self.manifest is not None and self.manifest.applied != manifest.applied
         self.segments = tuple(
@@ -140,7 +126,7 @@ class NamespaceView:
         needs = needs_of(self.schema)
         segments = self.segments
         await asyncio.gather(
-            *(state.part.open(needs) for state in segments),
+            *(state.part.under(self.schema).open(needs) for state in segments),
             *(self._load(state) for state in segments if state.alive is None),
         )
 
@@ -153,20 +139,23 @@ class NamespaceView:
 
     def part(self, inc: str, ref: SegmentRef) -> SegmentPart:
         """The part that a segment of this namespace is read through."""
-        home = Home(self._name, inc)
-        return SegmentPart(home, ref, self._cache, self._compute, self._incarnation.attribute)
+        return SegmentPart(Home(self._name, inc), ref, self._cache, self._compute, self.schema)
 
     def looked_at(self) -> Needs:
         """The attributes by which segments and tail were searched or shown not long ago."""
         chunks = self.memtable.chunks
-        vectors = {name for chunk in chunks for name in chunk.vector_columns}
-        texts = {name for chunk in chunks for name in chunk.text_indexes}
-        seen = [state.part.looked_at(self.schema) for state in self.segments]
+        vectors = {stored for chunk in chunks for stored in chunk.vector_columns}
+        texts = {stored for chunk in chunks for stored, _ in chunk.text_indexes}
+        seen = [state.part.under(self.schema).looked_at() for state in self.segments]
         return Needs(
             frozenset().union(*(needs.columns for needs in seen)),
-            frozenset(vectors).union(*(needs.vectors for needs in seen)),
-            frozenset(texts).union(*(needs.texts for needs in seen)),
+            self._stored_among(vectors).union(*(needs.vectors for needs in seen)),
+            self._stored_among(texts).union(*(needs.texts for needs in seen)),
         )
+
+    def _stored_among(self, stored: AbstractSet[str]) -> frozenset[str]:
+        """The attributes whose columns have one of these names."""
+        return frozenset(name for name in self.schema.attributes if self.schema.stored(name) in stored)
 
     def apply(self, entry: WalEntry, size_bytes: int) -> None:  # noqa: ARG002 - the log counts bytes
         """Apply the next write of the log; one that the view holds already comes again when its manifest was
@@ -182,7 +171,7 @@ class NamespaceView:
         ]
         if entry.schema is not None:
             self._schemas.append((entry.seq, entry.schema))
-            self._incarnation.schema = entry.schema
+            self.schema = entry.schema
         self.memtable.apply(entry.seq, changes)
         self.tail = entry.seq + 1
         self._snapshot = None
@@ -198,10 +187,11 @@ class NamespaceView:
         if self._snapshot is None:
             manifest = self.manifest
             assert manifest is not None, "the log was opened"
-            parts = [PartView(s.part, _known(s.alive)) for s in self.segments] + self.memtable.views()
+            schema = self.schema
+            parts = [PartView(s.part.under(schema), _known(s.alive)) for s in self.segments]
             self._snapshot = SearchSnapshot(
-                self.schema,
-                parts,
+                schema,
+                [*parts, *self.memtable.views(schema)],
                 manifest.inc,
                 manifest.generation,
                 self.tail,

@@ -24,6 +24,8 @@ _ARROW = {
     Scalar.F16: pa.float16(),
     Scalar.I8: pa.int8(),
 }
+UNKNOWN_ARROW = pa.list_(_ARROW[Scalar.UNKNOWN])
+"""Of arrays whose elements nobody told."""
 # of each row its dimensions, distinct, and the weights there
 SPARSE_ARROW = pa.list_(pa.struct([("dimension", pa.string()), ("weight", pa.float16())]))
 
@@ -41,10 +43,14 @@ def arrow_type(kind: AttributeType) -> pa.DataType:
 def fitted(array: pa.Array, kind: AttributeType) -> pa.Array:
     """A column of an attribute of this type. It may have been written when the type of the elements was not
     known: then all its arrays are empty."""
-    type_ = arrow_type(kind)
+    return retyped(array, arrow_type(kind))
+
+
+def retyped(array: pa.Array, type_: pa.DataType) -> pa.Array:
+    """An array of this type; one of another must hold nothing but empty arrays."""
     if array.type == type_:
         return array
-    assert kind.is_array and not len(array.flatten()), (array.type, type_)
+    assert pa.types.is_list(array.type) and not len(array.flatten()), (array.type, type_)
     return _empties(array.is_valid().to_numpy(zero_copy_only=False), type_)
 
 

@@ -16,6 +16,8 @@ A file holds, as sections of a blob:
                     padded to a word, and their frequencies (u1, or u4 where the largest is WIDE or more),
                     padded; a *dense* term has a frequency for every row, 0 where it is absent, and no rows
 
+The meta object tells the analysis that made the terms (`elacsym.index.tokenize.analysis_of`).
+
 A term is dense where that costs about as much as listing its rows: lookups and intersections of frequent
 terms are plain array arithmetic then. Where postings begin counts words from those of the block.
 """
@@ -34,10 +36,10 @@ import pyarrow.compute as pc
 
 from elacsym.format import blob
 from elacsym.index.arrays import EAGER_FILE_BYTES_MAX
-from elacsym.index.tokenize import TOKEN_LENGTH_MAX, Analyzer, analyzer
+from elacsym.index.tokenize import TOKEN_LENGTH_MAX, Analyzer, analysis_of, analyzer
 from elacsym.types import FullText
 
-KIND, VERSION = "text", 2
+KIND, VERSION = "text", 3
 BLOCK_TERMS = 128
 SEPARATOR = b"\xff"  # no byte of UTF-8
 WIDE = 255  # frequencies from here on take four bytes
@@ -129,11 +131,13 @@ def built(texts: pa.Array | pa.ChunkedArray, settings: FullText) -> bytes:
         postings = slice(int(ends[start] - counts[start]), int(ends[stop - 1]))
         writer.add(counts[start:stop], keys[postings].astype(np.uint32), frequencies[postings])
     has_value = whole.is_valid().to_numpy(zero_copy_only=False)
-    return writer.finish(pa.array(terms, pa.string()), lengths, has_value)
+    return writer.finish(pa.array(terms, pa.string()), lengths, has_value, analysis_of(settings))
 
 
-def merged(indexes: Sequence[Mergeable], row_maps: Sequence[Ints], rows_total: int) -> bytes:
+def merged(indexes: Sequence[Mergeable], row_maps: Sequence[Ints], rows_total: int, analysis: str) -> bytes:
     """The file over `rows_total` rows: row r of indexes[i] becomes row row_maps[i][r], or goes (-1).
+
+    analysis: that of all indexes.
 
     Equal to building it from the texts again; rows that nothing maps to have no value. Cost: a sort of the
     postings, POSTINGS_AT_ONCE at a time.
@@ -171,7 +175,7 @@ def merged(indexes: Sequence[Mergeable], row_maps: Sequence[Ints], rows_total: i
         # terms of rows that went must not stay behind
         used[start:stop] = counts > 0
         writer.add(counts[counts > 0], joined.astype(np.uint32), np.concatenate(frequencies)[by_term])
-    return writer.finish(every.dictionary.take(pa.array(order[used])), lengths, has_value)
+    return writer.finish(every.dictionary.take(pa.array(order[used])), lengths, has_value, analysis)
 
 
 class TextWriter:
@@ -216,8 +220,11 @@ class TextWriter:
         part[:row_words].view(row_type(self._rows_total))[: len(rows)] = rows
         part[row_words:].view(width)[: len(rows)] = frequencies
 
-    def finish(self, terms: pa.Array, lengths: npt.NDArray[np.integer[Any]], has_value: Bools) -> bytes:
-        """The file. terms: those that were added, in that order; lengths, has_value: by row."""
+    def finish(
+        self, terms: pa.Array, lengths: npt.NDArray[np.integer[Any]], has_value: Bools, analysis: str
+    ) -> bytes:
+        """The file. terms: those that were added, in that order; lengths, has_value: by row; analysis: what
+        made the terms, empty where there are none."""
         counts = np.concatenate([np.empty(0, np.int64), *self._counts])
         maxima = np.concatenate([np.empty(0, np.uint32), *self._maxima])
         assert len(counts) == len(terms), "every term was added"
@@ -242,6 +249,7 @@ class TextWriter:
         meta = {
             "kind": KIND,
             "version": VERSION,
+            "analysis": analysis,
             "rows_total": self._rows_total,
             "terms_total": len(terms),
             "documents": int(np.count_nonzero(has_value)),

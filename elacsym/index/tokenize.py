@@ -14,17 +14,19 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
-from elacsym.errors import InvalidRequest, InvalidShape
+from elacsym.errors import InvalidRequest, InvalidShape, UnknownAnalysis
 from elacsym.types import FullText
 
 PRE_TOKENIZED = "pre_tokenized_array"
 TOKEN_LENGTH_MAX = 254
+# raised whenever a text may get other terms than before under the same settings
+ANALYSIS_VERSION = 1
 TERMS_REMEMBERED = 2**17  # segments whose terms an analyzer remembers: some 20 MiB
 
 languages = frozenset(
@@ -49,6 +51,7 @@ languages = frozenset(
         "turkish",
     )
 )
+_STEPS = ("case_sensitive", "remove_stopwords", "stemming", "ascii_folding")
 _NO_STOPWORDS = frozenset(("arabic", "greek", "romanian", "tamil", "turkish"))
 
 _EMOJI = r"[\p{Extended_Pictographic}&&\p{Emoji}]"
@@ -139,6 +142,28 @@ class Analyzer:
         """The terms of a text, in order. Under `pre_tokenized_array` a text is one term."""
         return list(filter(None, map(self.term, self.segments(text))))
 
+    def places(self, text: str) -> list[str]:
+        """The terms of a text by their places, empty where a token was dropped for being long or a stop
+        word."""
+        return [
+            term
+            for segment in self.segments(text)
+            if (term := self.term(segment)) or _is_token(self._rules, segment)
+        ]
+
+    def query_places(self, query: str | Sequence[str]) -> list[str]:
+        """The places of a query, which is a text, or tokens that are analysed each and follow one another;
+        it begins and ends with a term."""
+        places = [place for text in _texts(query) for place in self.places(text)]
+        kept = [number for number, place in enumerate(places) if place]
+        return places[kept[0] : kept[-1] + 1] if kept else []
+
+    def query_tokens(self, query: str | Sequence[str]) -> list[str]:
+        """The terms of a query, which is a text, or tokens that are analysed each."""
+        return [
+            token for text in ([query] if isinstance(query, str) else query) for token in self.tokens(text)
+        ]
+
     def segments(self, text: str) -> list[str]:
         """What the tokenizer cuts a text into, before any other step."""
         if self._rules is None:
@@ -154,6 +179,26 @@ class Analyzer:
         if text.isascii():
             return [match.span() for match in self._rules.cut_ascii.finditer(text)]
         return [match.span() for match in self._rules.cut.finditer(text.translate(_classes(self._rules)))]
+
+
+def analysis_of(settings: FullText) -> str:
+    """What decides about the terms of a text, in one word: indexes of one analysis can be joined, and asked
+    for each other's terms. It names the version of this module's rules, to be raised when they change."""
+    if settings.tokenizer == PRE_TOKENIZED:
+        return f"{ANALYSIS_VERSION}:{PRE_TOKENIZED}"
+    steps = [name for name in _STEPS if getattr(settings, name)]
+    # stemming and stop words are all that a language tells
+    language = [settings.language] if settings.stemming or settings.remove_stopwords else []
+    return ":".join(
+        [str(ANALYSIS_VERSION), settings.tokenizer, str(settings.max_token_length), *steps, *language]
+    )
+
+
+def check_analysis(analysis: str, key: str) -> None:
+    """Raise UnknownAnalysis unless this program has what an index was made with. key: the index's object."""
+    version, _, rest = analysis.partition(":")
+    if version != str(ANALYSIS_VERSION) or rest.partition(":")[0] not in tokenizer_names:
+        raise UnknownAnalysis(key, analysis)
 
 
 def analyzer(settings: FullText) -> Analyzer:
@@ -211,6 +256,15 @@ def _check_pre_tokenized(settings: FullText, field: str, named: Container[str]) 
         )
 
 
+def _texts(query: str | Sequence[str]) -> Sequence[str]:
+    return (query,) if isinstance(query, str) else query
+
+
+def _is_token(rules: _Rules | None, segment: str) -> bool:
+    """Whether a segment has a letter, digit or emoji."""
+    return rules is not _UAX29 or bool(segment.translate(_classes(_UAX29)).strip("_EJ"))
+
+
 class _Terms(dict[str, str]):
     """Segment to term; an empty term where the segment is dropped."""
 
@@ -231,7 +285,7 @@ class _Terms(dict[str, str]):
         return term
 
     def _term(self, segment: str) -> str:
-        if self._rules is _UAX29 and not segment.translate(_classes(_UAX29)).strip("_EJ"):
+        if not _is_token(self._rules, segment):
             return ""
         return next(iter(self._chain.analyze(segment)), "")
 

@@ -7,7 +7,6 @@ is no damage but a file that was written wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,7 @@ from elacsym.index.ids import IdColumn, IdFile
 from elacsym.index.ivf import VectorIndex
 from elacsym.index.sparse import SparseFile
 from elacsym.index.text import TextIndex
-from elacsym.types import ID, Attribute, Schema
+from elacsym.types import ID, Attribute, AttributeType, Schema
 
 Problem = tuple[str, str]
 Check = Callable[[MemorySource], Iterator[str]]
@@ -60,6 +59,8 @@ class SegmentCheck:
                 return [(key, "it is no index file")]
             Blob.open(data, key).verify()
             check = self._checks.get(ref.part)
+            if check is None and self._schema.drops:
+                return []
             if check is None:
                 return [(key, "no attribute of the schema has such a file")]
             return [(key, reason) for reason in check(MemorySource(data, key))]
@@ -67,18 +68,19 @@ class SegmentCheck:
             return [(key, str(error))]
 
     def _add_checks(self, name: str, attribute: Attribute) -> None:
+        stored = self._schema.stored(name)
         if attribute.type.is_vector:
-            self._checks[segment_format.vector_part(name)] = lambda s: self._vector_file(s, attribute)
+            self._checks[segment_format.vector_part(stored)] = lambda s: self._vector_file(s, attribute)
             return
-        self._checks[segment_format.attribute_part(segment_format.ATTRIBUTE, name)] = lambda s: (
-            self._sparse_file(s, name)
+        self._checks[segment_format.attribute_part(segment_format.ATTRIBUTE, stored)] = lambda s: (
+            self._sparse_file(s, stored)
             if attribute.type.is_sparse
-            else self._attribute_file(s, name, attribute)
+            else self._attribute_file(s, stored, attribute.type)
         )
-        if attribute.full_text is not None:
-            self._checks[segment_format.attribute_part(segment_format.TEXT, name)] = lambda s: (
-                self._text_file(s, name)
-            )
+        # also where the attribute is searched no more: the file stays until the next merge
+        self._checks[segment_format.attribute_part(segment_format.TEXT, stored)] = lambda s: self._text_file(
+            s, stored
+        )
 
     def _row_problems(self, dead: npt.NDArray[np.bool_]) -> Iterator[Problem]:
         ids, versions, alive = self._ids(), self._column(segment_format.VERSION), np.flatnonzero(~dead)
@@ -90,10 +92,10 @@ class SegmentCheck:
             yield segment_format.ROWS, "the row sum of the live rows differs from the manifest's"
         expected = {segment_format.IDS, segment_format.VERSIONS}
         for name, attribute in self._schema.attributes.items():
-            if not attribute.type.is_vector and self._column(segment_format.column_name(name)) is not None:
-                expected.add(segment_format.attribute_part(segment_format.ATTRIBUTE, name))
-                if attribute.full_text is not None:
-                    expected.add(segment_format.attribute_part(segment_format.TEXT, name))
+            stored = self._schema.stored(name)
+            # a text index may be lacking: full text may have been switched on since
+            if not attribute.type.is_vector and self._column(segment_format.column_name(stored)) is not None:
+                expected.add(segment_format.attribute_part(segment_format.ATTRIBUTE, stored))
         for part in sorted(expected - {file.part for file in self._ref.files}):
             yield part, "the segment lacks this file"
 
@@ -110,16 +112,17 @@ class SegmentCheck:
         if column is None or not np.array_equal(found, column.to_numpy()):
             yield "the versions differ from those of the rows"
 
-    def _attribute_file(self, source: MemorySource, name: str, attribute: Attribute) -> Iterator[str]:
+    def _attribute_file(self, source: MemorySource, name: str, type_: AttributeType) -> Iterator[str]:
         file = resident(AttributeFile.opened(source, self._ref.rows))
         column = self._column(segment_format.column_name(name))
-        if file.type.joined(attribute.type) != attribute.type:
-            yield f"values of type {file.type} where the schema says {attribute.type}"
+        if file.type.joined(type_) != type_:
+            yield f"values of type {file.type} where the schema says {type_}"
             return
         if column is None or not resident(file.column()).equals(column):
             yield "the values differ from those of the rows"
             return
-        rebuilt = MemorySource(AttributeFile.build(column, replace(attribute, type=file.type)))
+        # whether there is an index, the attribute's options of that time decided
+        rebuilt = MemorySource(AttributeFile.build(column, Attribute(file.type)))
         expected = resident(AttributeFile.opened(rebuilt, self._ref.rows)).index
         if file.index is not None and (expected is None or not _are_equal(file.index, expected)):
             yield "the index does not find the rows by their values"

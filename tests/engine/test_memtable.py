@@ -11,9 +11,9 @@ from elacsym.engine.memtable import JOINED_BYTES_MAX, Chunk, Memtable
 from elacsym.engine.payload import RowChanges
 from elacsym.format.reading import resident
 from elacsym.index.ids import IdColumn
-from elacsym.types import Attribute, AttributeType, FullText, Scalar
+from elacsym.types import Attribute, AttributeType, FullText, Scalar, Schema
 
-_YEAR = Attribute(AttributeType(Scalar.INT))
+_YEAR = Schema(attributes={"year": Attribute(AttributeType(Scalar.INT))})
 
 ids_ = st.lists(st.integers(0, 12), min_size=1, max_size=6, unique=True)
 steps = st.lists(
@@ -29,7 +29,7 @@ steps = st.lists(
 
 def _live(memtable: Memtable) -> dict[int, int]:
     found = {}
-    for view in memtable.views():
+    for view in memtable.views(_YEAR):
         for row in np.flatnonzero(view.alive):
             id_ = view.part.id_column.take(np.array([row]))[0]
             assert id_ not in found, "an id is alive once"
@@ -40,7 +40,7 @@ def _live(memtable: Memtable) -> dict[int, int]:
 @settings(max_examples=150, deadline=None)
 @given(steps)
 def test_live_rows_are_those_of_a_dictionary_whatever_is_merged_or_dropped(actions):
-    memtable = Memtable(lambda _: _YEAR)
+    memtable = Memtable()
     model: dict[int, tuple[int, int]] = {}
     for seq, (action, value) in enumerate(actions):
         if action == "upsert":
@@ -62,21 +62,21 @@ def test_live_rows_are_those_of_a_dictionary_whatever_is_merged_or_dropped(actio
 
 
 def test_a_view_keeps_its_rows_when_the_memtable_goes_on():
-    memtable = Memtable(lambda _: _YEAR)
+    memtable = Memtable()
     memtable.apply(0, [RowChanges(IdColumn.of("uint", [1, 2]), {"year": pa.array([10, 20])}, None)])
-    before = memtable.views()
+    before = memtable.views(_YEAR)
     memtable.apply(1, [RowChanges(None, {}, IdColumn.of("uint", [1]))])
     assert before[0].alive.tolist() == [True, True]
-    assert memtable.views()[0].alive.tolist() == [False, True]
+    assert memtable.views(_YEAR)[0].alive.tolist() == [False, True]
 
 
 def test_many_small_writes_leave_few_chunks():
-    memtable = Memtable(lambda _: _YEAR)
+    memtable = Memtable()
     for seq in range(500):
         memtable.apply(seq, [RowChanges(IdColumn.of("uint", [seq]), {"year": pa.array([seq])}, None)])
     for group in memtable.merge_groups():
         memtable.replace(group, group[0].joined(group[1:]))
-    assert len(memtable.views()) <= 10
+    assert len(memtable.views(_YEAR)) <= 10
     assert len(_live(memtable)) == 500
 
 
@@ -95,13 +95,13 @@ def test_joined_chunks_have_the_indexes_of_one_that_was_made_at_once():
             "vector": pa.array(chosen_vectors, pa.list_(pa.float32(), 2)),
         }
         versions = np.zeros(len(chosen_texts), np.uint64)
-        return Chunk(ids, versions, arrays, attributes.__getitem__)
+        return Chunk(ids, versions, arrays, Schema(attributes=attributes))
 
     pieces = [chunk(10 * i, *both) for i, both in enumerate(zip(texts, vectors, strict=True))]
     for piece in pieces:
         resident(piece.text("text"))
     resident(pieces[1].vectors("vector"))
-    joined = pieces[0].joined(pieces[1:])
+    joined = pieces[0].joined(pieces[1:]).under(Schema(attributes=attributes))
     assert joined.pending_us("text") == 0.0
     assert "norms" in vars(pieces[0].vector_columns["vector"])
     whole = chunk(0, [t for some in texts for t in some], [v for some in vectors for v in some])
@@ -113,7 +113,7 @@ def test_joined_chunks_have_the_indexes_of_one_that_was_made_at_once():
 
 
 def test_large_chunks_are_not_joined():
-    memtable = Memtable(lambda _: _YEAR)
+    memtable = Memtable()
     rows = JOINED_BYTES_MAX // 16 // 2 + 1
     for seq in range(4):
         ids = IdColumn.of("uint", list(range(seq * rows, (seq + 1) * rows)))

@@ -62,7 +62,7 @@ async def test_the_first_query_after_a_fold_opens_nothing(tmp_path, kind):
     store.reads.clear()
     namespace = await database.namespace("docs")
     new = namespace.view.segments[-1].part
-    needs = new.looked_at(namespace.view.schema)
+    needs = new.looked_at()
     assert needs.vectors == ({"vector"} if kind == "vector" else set())
     assert needs.texts == ({"text"} if kind == "text" else set())
     assert needs.columns == ({"year"} if kind == "vector" else {"tags"})
@@ -78,7 +78,7 @@ async def test_the_tail_tells_what_the_first_segment_will_be_asked(tmp_path):
     await database.query("docs", QUERIES["vector"])
     namespace = await database.namespace("docs")
     assert await fold(namespace)
-    assert namespace.view.segments[0].part.looked_at(namespace.view.schema).vectors == {"vector"}
+    assert namespace.view.segments[0].part.looked_at().vectors == {"vector"}
     await database.close()
 
 
@@ -142,7 +142,7 @@ async def test_a_merged_segment_is_looked_at_like_its_inputs(tmp_path):
     await database.query("docs", QUERIES["vector"])
     assert await compact(namespace, force=True)
     (state,) = namespace.view.segments
-    assert state.part.looked_at(namespace.view.schema).vectors == {"vector"}
+    assert state.part.looked_at().vectors == {"vector"}
     await database.close()
 
 

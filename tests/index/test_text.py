@@ -92,21 +92,32 @@ def test_terms_of_any_characters_keep_the_order_of_utf_8_and_are_found_by_prefix
     assert index.terms().to_pylist() == in_order
     assert all(postings_of(index, term) == [(0, 1)] for term in terms)
     found = [term for term in in_order if term.startswith(prefix)]
-    assert resident(index.terms_with_prefix(prefix, 100)) == found
-    assert resident(index.terms_with_prefix(prefix, 2)) == found[:2]
+    assert resident(index.terms_with_prefix(prefix)) == [index.term(term) for term in found]
 
 
 def test_terms_with_a_prefix_are_found_over_block_borders_in_one_round():
     terms = [f"{letter}{i:03}" for letter in "abc" for i in range(300)]
     index = TextIndex.build(pa.array([terms]), TOKENS)
     for prefix in ("a", "b", "c", "b1", "b29", "", "d", "a999"):
-        expected = [term for term in terms if term.startswith(prefix)]
-        for limit in (1, BLOCK_TERMS, BLOCK_TERMS + 1, 1_000):
-            source = HoleySource(index.encode())
-            cold = driven(TextIndex.opened(source, 1)).value
-            found = driven(cold.terms_with_prefix(prefix, limit))
-            assert found.value == expected[:limit]
-            assert len(found.rounds) <= 1
+        cold = driven(TextIndex.opened(HoleySource(index.encode()), 1)).value
+        found = driven(cold.terms_with_prefix(prefix))
+        assert found.value == [index.term(term) for term in terms if term.startswith(prefix)]
+        assert len(found.rounds) <= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from(["a", "ab", "abc", "b", "ba", "é", "éa"]), max_size=3), max_size=20),
+    st.sampled_from(["a", "ab", "b", "é", "c"]),
+    st.sampled_from([1, 5_000]),
+)
+def test_rows_with_a_prefix_are_those_of_its_terms_in_listed_and_dense_postings(rows, prefix, times):
+    values = rows * times
+    index = TextIndex.build(pa.array(values, pa.list_(pa.string())), TOKENS)
+    cold = driven(TextIndex.opened(HoleySource(index.encode()), len(values))).value
+    found = driven(cold.rows_with_prefix(prefix))
+    assert found.value.tolist() == [any(term.startswith(prefix) for term in row) for row in values]
+    assert len(found.rounds) <= 2
 
 
 def test_long_terms_are_kept_whole():
@@ -173,7 +184,7 @@ def test_an_index_without_rows_or_values_has_no_postings():
     ):
         assert index.term("cat") is None
         assert (index.documents, index.tokens, index.lengths.tolist()) == (0, 0, [0, 0, 0])
-        assert resident(index.terms_with_prefix("", 5)) == []
+        assert resident(index.terms_with_prefix("")) == []
         assert index.has_value.tolist() == [False] * 3
     assert TextIndex.build(pa.array([], pa.string()), FullText()).rows_total == 0
 
