@@ -108,7 +108,10 @@ CACHE_SHARED = Counter(
 )
 
 QUERIES = Counter(
-    "elacsym_queries", "Queries by kind: vector, text, hybrid, order, aggregate", ["kind"], registry=REGISTRY
+    "elacsym_queries",
+    "Queries by kind: vector, sparse, text, score, hybrid, order, aggregate",
+    ["kind"],
+    registry=REGISTRY,
 )
 OPEN_NAMESPACES = Gauge("elacsym_open_namespaces", "Namespaces held in memory", registry=REGISTRY)
 OPERATIONS = Counter(

@@ -44,7 +44,7 @@ def check_vector(vector: Any, kind: AttributeType, path: str, *, axes: int = 1) 
 
 
 def _check_vector_leg(leg: VectorLeg, schema: Schema) -> None:
-    if not schema.vectors() and leg.attribute not in schema.attributes:
+    if leg.attribute not in schema.attributes and not schema.vectors():
         raise InvalidRequest("vector", "the namespace has no vectors")
     kind = known(leg.attribute, schema, "vector_field").type
     if not kind.is_vector:

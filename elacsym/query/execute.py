@@ -201,11 +201,12 @@ class _Search:
         """The first rows of the ranking, and what each leg found, `depth` each; legs share rounds."""
         if self.query.order_by:
             return (yield from _ordered(self.snapshot, self.query, self.matches, depth, self.beside)), []
-        rankings = yield from together([self._ranking(leg, depth, exact=exact) for leg in self.query.legs])
-        if len(rankings) > 1:
-            return _fused(self.snapshot, self.query, rankings), rankings
-        name = leg_name(self.query.legs[0]) if self.query.legs else ""
-        return [row for one in rankings for row in _ranked(name, one, self.query)], rankings
+        legs = self.query.legs
+        if len(legs) == 1:
+            ranking = yield from self._ranking(legs[0], depth, exact=exact)
+            return _ranked(leg_name(legs[0]), ranking, self.query), [ranking]
+        rankings = yield from together([self._ranking(leg, depth, exact=exact) for leg in legs])
+        return _fused(self.snapshot, self.query, rankings) if rankings else [], rankings
 
     def _ranking(self, leg: Leg, depth: int, *, exact: bool) -> Steps[Ranking]:
         """What one leg finds."""

@@ -8,6 +8,7 @@ path of the field.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -50,12 +51,11 @@ def check(query: Query, schema: Schema) -> Query:
     _check_excluded(query)
     if query.per is not None:
         _check_per(query.per, query, schema)
-    return replace(
-        query,
-        legs=legs,
-        filter=None if query.filter is None else check_filter(query.filter, schema),
-        compute=check_computed(query, schema, shown_by(query, schema)) if query.compute else (),
-    )
+    condition = None if query.filter is None else check_filter(query.filter, schema)
+    compute = check_computed(query, schema, shown_by(query, schema)) if query.compute else ()
+    if condition is None and not compute and all(map(operator.is_, legs, query.legs)):
+        return query
+    return replace(query, legs=legs, filter=condition, compute=compute)
 
 
 def check_names(include_attributes: Sequence[str] | None, schema: Schema) -> None:
