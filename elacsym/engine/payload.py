@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from elacsym.errors import CorruptObject
+from elacsym.format.joined import joined
 from elacsym.index.ids import IdColumn
 from elacsym.types import ID
 
@@ -39,13 +40,13 @@ class RowChanges:
 
 def encode(changes: RowChanges) -> bytes:
     """The changes as a batch payload."""
-    documents = b""
+    documents: bytes | memoryview = b""
     if changes.upserts is not None:
         documents = _stream(
             {ID: changes.upserts.to_arrow()} | {f"a:{name}": a for name, a in changes.arrays.items()}
         )
     deleted = b"" if changes.deletes is None else _stream({ID: changes.deletes.to_arrow()})
-    return b"".join((_LENGTH.pack(len(documents)), documents, deleted))
+    return joined((_LENGTH.pack(len(documents)), documents, deleted))
 
 
 def decode(payload: bytes | memoryview, *, key: str) -> RowChanges:
@@ -70,13 +71,12 @@ def decode(payload: bytes | memoryview, *, key: str) -> RowChanges:
         raise CorruptObject(key, f"a batch is no Arrow stream: {error}") from error
 
 
-def _stream(arrays: dict[str, pa.Array]) -> bytes:
+def _stream(arrays: dict[str, pa.Array]) -> memoryview:
     batch = pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema, options=_OPTIONS) as writer:
         writer.write_batch(batch)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
+    return memoryview(sink.getvalue())
 
 
 def _batch(view: memoryview) -> pa.RecordBatch | None:

@@ -13,6 +13,7 @@ from enum import IntEnum
 
 from elacsym.errors import CorruptObject
 from elacsym.format.digest import crc32
+from elacsym.format.joined import joined
 
 MAGIC = b"elac"
 VERSION = 1
@@ -43,7 +44,7 @@ def encode(kind: Kind, *parts: bytes | memoryview) -> bytes:
         body_crc = crc32(part, body_crc)
     length = sum(memoryview(part).nbytes for part in parts)
     header = _HEADER.pack(MAGIC, VERSION, kind, 0, length, body_crc)
-    return b"".join((header, _CRC.pack(crc32(header)), *parts))
+    return joined((header, _CRC.pack(crc32(header)), *parts))
 
 
 def decode(data: bytes | memoryview, *, key: str, kind: Kind) -> memoryview:
