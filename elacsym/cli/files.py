@@ -234,6 +234,10 @@ _ARROW = {
     "unsigned": pa.uint64(),
     "float": pa.float64(),
     "boolean": pa.bool_(),
+    # as JSON shows them
+    "uuid": pa.string(),
+    "datetime": pa.string(),
+    "bytes": pa.string(),
 }
 
 
@@ -249,8 +253,11 @@ def arrow_type(name: str) -> pa.DataType:
     if dimensions:
         # whatever their elements are stored as, answers give 32-bit floats
         return pa.list_(pa.float32(), dimensions)
-    is_array = name.startswith("array<")
-    element = _ARROW.get(name.removeprefix("array<").removesuffix(">") if is_array else name)
+    array = re.fullmatch(r"array<(.+)>|\[\](.+)", name)
+    if array is not None and vector_type(array[2] or ""):
+        return pa.list_(arrow_type(array[2]))
+    is_array = array is not None
+    element = _ARROW.get((array[1] or array[2]) if array is not None else name)
     if element is None:
         raise FileError(f"attributes of type {name!r} cannot be written to Parquet")
     return pa.list_(element) if is_array else element

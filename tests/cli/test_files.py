@@ -191,6 +191,15 @@ def test_a_type_that_parquet_cannot_take_is_named():
         arrow_type("decimal")
 
 
+def test_what_json_shows_as_text_is_written_as_text():
+    assert arrow_type("datetime") == arrow_type("bytes") == pa.string()
+    assert arrow_type("[]uuid") == pa.list_(pa.string())
+    assert arrow_type("[][3]f32") == pa.list_(pa.list_(pa.float32(), 3))
+    for kind in ("{}f16", "[]unknown"):
+        with pytest.raises(FileError, match="cannot be written to Parquet"):
+            arrow_type(kind)
+
+
 @pytest.mark.parametrize("kind", ["f32", "f16", "i8"])
 def test_vectors_are_written_as_the_32_bit_floats_that_answers_give(kind):
     assert arrow_type(f"[3]{kind}") == pa.list_(pa.float32(), 3)
