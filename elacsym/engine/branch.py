@@ -7,8 +7,8 @@ place of a namespace that has no documents. Four steps, each one object:
 1. The name's manifest announces the incarnation that is to come. A name that was free stays free for
    everybody; a namespace is sealed, so that it can be seen to have no documents and no more are acknowledged.
 2. The source's manifest takes a pin: from then on nothing is collected that this generation refers to.
-3. The name is listed.
-4. The announced incarnation is put in place, as it follows from the generation that took the pin.
+   The name is listed meanwhile.
+3. The announced incarnation is put in place, as it follows from the generation that took the pin.
 
 Whoever dies in between leaves an announcement and perhaps a pin. The source's collector withdraws the
 announcement first, which makes the last step impossible, then the pin (`elacsym.upkeep.pins`).
@@ -16,6 +16,7 @@ announcement first, which makes the last step impossible, then the pin (`elacsym
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
@@ -95,8 +96,16 @@ class _Branch:
             if announced.state is State.SEALED:
                 await self._require_empty()
             count = sum(part.rows_live for part in snapshot.parts)
-            pinned = await self._pinned(snapshot.inc, snapshot.tail, count)
-            await catalog.ensure_listed(self._services.store, self._request.name)
+            answer, listed = await asyncio.gather(
+                self._pinned(snapshot.inc, snapshot.tail, count),
+                catalog.ensure_listed(self._services.store, self._request.name),
+                return_exceptions=True,
+            )
+            if isinstance(answer, BaseException):
+                raise answer
+            pinned = answer
+            if listed is not None:
+                raise listed
             await self._install(pinned)
         except BaseException as error:
             stands = await self._is_standing(pinned)
