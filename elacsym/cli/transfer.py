@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 
 from elacsym.cli import files
 from elacsym.cli.files import Fields, FileError, JsonLinesWriter, ParquetWriter, Row, Writer
+from elacsym.cli.migrate import Origin, Remote, migrate
+from elacsym.cli.progress import progress_bar
 from elacsym.cli.terminal import (
     ApiKey,
     CommandError,
@@ -43,18 +45,6 @@ class _Source:
     unit: str
     rows: Iterator[Row]
     total: int | None
-
-
-def progress_bar() -> Progress:
-    """A progress bar on standard error; tasks have a field `documents`."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[documents]:,} documents"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=err,
-    )
 
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
@@ -147,11 +137,34 @@ def _explained(error: ApiError | FileError, source: _Source, batch: Sequence[Row
 
 def import_file(
     file: Annotated[
-        str, typer.Argument(help="JSON lines (.jsonl, .ndjson) or Parquet; - reads JSON lines from stdin.")
+        str,
+        typer.Argument(
+            help="JSON lines (.jsonl, .ndjson) or Parquet; - reads JSON lines from stdin. With --from: the "
+            "address of a server."
+        ),
     ],
+    source: Annotated[
+        str | None, typer.Argument(help="With --from: the namespace there.", show_default=False)
+    ] = None,
     namespace: Annotated[
-        str, typer.Option("--namespace", "-n", help="Where the documents go.", show_default=False)
-    ],
+        str | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            help="Where the documents go; with --from: under the same name, if there is no other.",
+            show_default=False,
+        ),
+    ] = None,
+    origin: Annotated[
+        Origin | None,
+        typer.Option(
+            "--from", help="Take a namespace, schema included, from such a server.", show_default=False
+        ),
+    ] = None,
+    source_api_key: Annotated[
+        str | None,
+        typer.Option(envvar="TURBOPUFFER_API_KEY", help="Key of that server.", show_default=False),
+    ] = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     schema: Annotated[
@@ -174,16 +187,44 @@ def import_file(
         int, typer.Option(min=0, help="Lines or rows to pass over: where an earlier import stopped.")
     ] = 0,
 ) -> None:
-    """Load documents from FILE into a namespace; a missing namespace is created."""
+    """Load documents from FILE into a namespace; a missing namespace is created.
+
+    With --from turbopuffer, FILE is the address of a server and SOURCE a namespace there, which comes with
+    its schema. Run again, it goes on where it was interrupted.
+    """
+    if origin is not None:
+        _import_namespace(file, source, namespace, url, api_key, source_api_key)
+        return
+    if source is not None or namespace is None:
+        raise typer.BadParameter("a file goes to one namespace", param_hint="--namespace")
     wanted = None if schema is None else json_object_argument(schema, "--schema")
     with contextlib.ExitStack() as stack:
-        source = _open_source(file, Fields(id_field, vector_field), stack)
+        rows = _open_source(file, Fields(id_field, vector_field), stack)
         client = stack.enter_context(connect(url, api_key, retries=IMPORT_RETRIES))
         progress = stack.enter_context(progress_bar())
-        task = progress.add_task("importing", total=source.total, documents=0)
+        task = progress.add_task("importing", total=rows.total, documents=0)
         target = _Target(client, namespace, wanted, metric, full_text or ())
-        stored = target.store(source, skip, batch_size, progress, task)
+        stored = target.store(rows, skip, batch_size, progress, task)
     err.print(f"{stored:,} documents stored in {namespace}")
+
+
+def _import_namespace(
+    address: str,
+    source: str | None,
+    namespace: str | None,
+    url: str,
+    api_key: str | None,
+    source_api_key: str | None,
+) -> None:
+    if source is None:
+        raise typer.BadParameter("the namespace to import is missing", param_hint="SOURCE")
+    name = namespace or source
+    with (
+        connect(address, source_api_key, retries=IMPORT_RETRIES) as there,
+        connect(url, api_key, retries=IMPORT_RETRIES) as here,
+    ):
+        written = migrate(Remote(there, source), Remote(here, name))
+    err.print(f"{written:,} documents of {source} stored in {name}")
 
 
 def _open_source(file: str, fields: Fields, stack: contextlib.ExitStack) -> _Source:

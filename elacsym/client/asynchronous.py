@@ -64,7 +64,8 @@ class AsyncClient:
         self._http = httpx.AsyncClient(transport=transport, **self._session.http_settings())
         self._sleep = sleep
 
-    async def _run(self, call: Call[T]) -> T:
+    async def run(self, call: Call[T]) -> T:
+        """Any call, also one that no method here makes."""
         conversation = self._session.run(call)
         heard: Heard | None = None
         while True:
@@ -84,13 +85,13 @@ class AsyncClient:
 
     async def create(self, namespace: str, schema: Mapping[str, Any]) -> bool:
         """Create the namespace or add attributes to it; whether it is new. `schema` as in the v1 API."""
-        return await self._run(calls.create(namespace, schema))
+        return await self.run(calls.create(namespace, schema))
 
     async def upsert(
         self, namespace: str, documents: Iterable[Document], *, idempotency_key: str | None = None
     ) -> Written:
         """Insert or replace the documents, all or none of them."""
-        return await self._run(calls.upsert(namespace, calls.encode_documents(documents), idempotency_key))
+        return await self.run(calls.upsert(namespace, calls.encode_documents(documents), idempotency_key))
 
     async def delete(
         self,
@@ -101,11 +102,11 @@ class AsyncClient:
         idempotency_key: str | None = None,
     ) -> Written:
         """Delete the documents with these ids, or those that match the filter; one of them is needed."""
-        return await self._run(calls.delete(namespace, ids, filter, idempotency_key))
+        return await self.run(calls.delete(namespace, ids, filter, idempotency_key))
 
     async def query(self, namespace: str, **params: Unpack[QueryParams]) -> Answer:
         """Search, or look up in the order of attributes."""
-        return await self._run(calls.query(namespace, self._session.query(namespace, params)))
+        return await self.run(calls.query(namespace, self._session.query(namespace, params)))
 
     async def documents(
         self,
@@ -117,15 +118,15 @@ class AsyncClient:
     ) -> list[Result | None]:
         """The documents with these ids, in their order, None where there is none."""
         seen = self._session.consistency(namespace, consistency)
-        return await self._run(calls.documents(namespace, ids, include_vector, seen))
+        return await self.run(calls.documents(namespace, ids, include_vector, seen))
 
     async def info(self, namespace: str) -> dict[str, Any]:
         """Schema, document count, bytes, segments, log tail, owner."""
-        return await self._run(calls.info(namespace))
+        return await self.run(calls.info(namespace))
 
     async def warm(self, namespace: str) -> None:
         """Have the server bring what queries of the namespace look at into its cache, in the background."""
-        await self._run(calls.warm(namespace))
+        await self.run(calls.warm(namespace))
 
     async def recall(
         self,
@@ -139,19 +140,19 @@ class AsyncClient:
         include_ground_truth: bool = False,
     ) -> Recall:
         """Compare `num` vector queries with exact search: ones asked lately, or (`stored`) stored vectors."""
-        return await self._run(
+        return await self.run(
             calls.recall(namespace, num, top_k, filters, vector_field, queries, include_ground_truth)
         )
 
     async def delete_namespace(self, namespace: str) -> None:
         """Delete the namespace with everything in it."""
-        await self._run(calls.delete_namespace(namespace))
+        await self.run(calls.delete_namespace(namespace))
 
     async def namespaces(
         self, *, prefix: str = "", cursor: str | None = None, page_size: int = 100
     ) -> NamespacePage:
         """One page of the names that begin with `prefix`, in byte order."""
-        return await self._run(calls.namespaces(prefix, cursor, page_size))
+        return await self.run(calls.namespaces(prefix, cursor, page_size))
 
     async def all_namespaces(self, *, prefix: str = "") -> AsyncIterator[str]:
         """Every name that begins with `prefix`."""
@@ -165,24 +166,24 @@ class AsyncClient:
 
     async def health(self) -> dict[str, Any]:
         """Status, version, node id and role of the server."""
-        return await self._run(calls.health())
+        return await self.run(calls.health())
 
     async def cluster(self, *, count_namespaces: bool = False) -> Cluster:
         """Who is in the cluster, as the server that answers sees it; how many namespaces each owns, if
         counted."""
-        return await self._run(cluster.cluster(count_namespaces))
+        return await self.run(cluster.cluster(count_namespaces))
 
     async def owner(self, namespace: str) -> Owner:
         """Who writes the namespace, and which nodes read it best."""
-        return await self._run(cluster.owner(namespace))
+        return await self.run(cluster.owner(namespace))
 
     async def rebalance(self, members: Mapping[str, float]) -> Rebalance:
         """What would move if these were the indexers, with their weights; nothing is changed."""
-        return await self._run(cluster.rebalance(members))
+        return await self.run(cluster.rebalance(members))
 
     async def drain(self) -> dict[str, Any]:
         """Have the node at this client's address leave the ring and stop; the API key is its admin key."""
-        return await self._run(cluster.drain())
+        return await self.run(cluster.drain())
 
     async def close(self) -> None:
         """Close all connections."""

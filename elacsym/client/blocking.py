@@ -72,7 +72,8 @@ class Client:
         self._http = httpx.Client(transport=transport, **self._session.http_settings())
         self._sleep = sleep
 
-    def _run(self, call: Call[T]) -> T:
+    def run(self, call: Call[T]) -> T:
+        """Any call, also one that no method here makes."""
         conversation = self._session.run(call)
         heard: Heard | None = None
         while True:
@@ -92,13 +93,13 @@ class Client:
 
     def create(self, namespace: str, schema: Mapping[str, Any]) -> bool:
         """Create the namespace or add attributes to it; whether it is new. `schema` as in the v1 API."""
-        return self._run(calls.create(namespace, schema))
+        return self.run(calls.create(namespace, schema))
 
     def upsert(
         self, namespace: str, documents: Iterable[Document], *, idempotency_key: str | None = None
     ) -> Written:
         """Insert or replace the documents, all or none of them."""
-        return self._run(calls.upsert(namespace, calls.encode_documents(documents), idempotency_key))
+        return self.run(calls.upsert(namespace, calls.encode_documents(documents), idempotency_key))
 
     def delete(
         self,
@@ -109,11 +110,11 @@ class Client:
         idempotency_key: str | None = None,
     ) -> Written:
         """Delete the documents with these ids, or those that match the filter; one of them is needed."""
-        return self._run(calls.delete(namespace, ids, filter, idempotency_key))
+        return self.run(calls.delete(namespace, ids, filter, idempotency_key))
 
     def query(self, namespace: str, **params: Unpack[QueryParams]) -> Answer:
         """Search, or look up in the order of attributes."""
-        return self._run(calls.query(namespace, self._session.query(namespace, params)))
+        return self.run(calls.query(namespace, self._session.query(namespace, params)))
 
     def documents(
         self,
@@ -125,15 +126,15 @@ class Client:
     ) -> list[Result | None]:
         """The documents with these ids, in their order, None where there is none."""
         seen = self._session.consistency(namespace, consistency)
-        return self._run(calls.documents(namespace, ids, include_vector, seen))
+        return self.run(calls.documents(namespace, ids, include_vector, seen))
 
     def info(self, namespace: str) -> dict[str, Any]:
         """Schema, document count, bytes, segments, log tail, owner."""
-        return self._run(calls.info(namespace))
+        return self.run(calls.info(namespace))
 
     def warm(self, namespace: str) -> None:
         """Have the server bring what queries of the namespace look at into its cache, in the background."""
-        self._run(calls.warm(namespace))
+        self.run(calls.warm(namespace))
 
     def recall(
         self,
@@ -147,19 +148,19 @@ class Client:
         include_ground_truth: bool = False,
     ) -> Recall:
         """Compare `num` vector queries with exact search: ones asked lately, or (`stored`) stored vectors."""
-        return self._run(
+        return self.run(
             calls.recall(namespace, num, top_k, filters, vector_field, queries, include_ground_truth)
         )
 
     def delete_namespace(self, namespace: str) -> None:
         """Delete the namespace with everything in it."""
-        self._run(calls.delete_namespace(namespace))
+        self.run(calls.delete_namespace(namespace))
 
     def namespaces(
         self, *, prefix: str = "", cursor: str | None = None, page_size: int = 100
     ) -> NamespacePage:
         """One page of the names that begin with `prefix`, in byte order."""
-        return self._run(calls.namespaces(prefix, cursor, page_size))
+        return self.run(calls.namespaces(prefix, cursor, page_size))
 
     def all_namespaces(self, *, prefix: str = "") -> Iterator[str]:
         """Every name that begins with `prefix`."""
@@ -171,24 +172,24 @@ class Client:
 
     def health(self) -> dict[str, Any]:
         """Status, version, node id and role of the server."""
-        return self._run(calls.health())
+        return self.run(calls.health())
 
     def cluster(self, *, count_namespaces: bool = False) -> Cluster:
         """Who is in the cluster, as the server that answers sees it; how many namespaces each owns, if
         counted."""
-        return self._run(cluster.cluster(count_namespaces))
+        return self.run(cluster.cluster(count_namespaces))
 
     def owner(self, namespace: str) -> Owner:
         """Who writes the namespace, and which nodes read it best."""
-        return self._run(cluster.owner(namespace))
+        return self.run(cluster.owner(namespace))
 
     def rebalance(self, members: Mapping[str, float]) -> Rebalance:
         """What would move if these were the indexers, with their weights; nothing is changed."""
-        return self._run(cluster.rebalance(members))
+        return self.run(cluster.rebalance(members))
 
     def drain(self) -> dict[str, Any]:
         """Have the node at this client's address leave the ring and stop; the API key is its admin key."""
-        return self._run(cluster.drain())
+        return self.run(cluster.drain())
 
     def close(self) -> None:
         """Close all connections."""

@@ -78,7 +78,8 @@ def refusal(call: Call[Any], answer: httpx.Response) -> ApiError:
     """The error of an answer that is no success."""
     try:
         body = orjson.loads(answer.content)
-        message, code = str(body["error"]), str(body["code"])
+        # the v2 API has no codes
+        message, code = str(body["error"]), str(body.get("code", "no_code"))
         request_id = body.get("request_id")
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         message, code, request_id = f"the server answered {answer.status_code}", "no_code", None

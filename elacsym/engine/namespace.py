@@ -26,11 +26,10 @@ from elacsym.log.reader import LogReader
 from elacsym.log.settings import LogSettings
 from elacsym.log.writer import LogWriter
 from elacsym.query.ast import Hit, Query, QueryResult
-from elacsym.query.execute import execute
+from elacsym.query.execute import checked, execute
 from elacsym.query.hits import documents
 from elacsym.query.plan import Needs
 from elacsym.query.searchable import SearchSnapshot
-from elacsym.query.validate import check
 from elacsym.store.base import ObjectStore
 from elacsym.store.cache import ObjectCache, ObjectMissing
 from elacsym.store.drive import drive
@@ -187,10 +186,10 @@ class Namespace:
         `snapshot`."""
 
         async def answer(snapshot: SearchSnapshot) -> list[QueryResult]:
-            for query in queries:  # before any of them costs anything
-                check(query, snapshot.schema)
+            # before any of them costs anything
+            fitting = [await checked(query, snapshot.schema, self.services.compute) for query in queries]
             # at once, so that what they have to fetch is fetched beside each other
-            return await asyncio.gather(*(self._answer(snapshot, query) for query in queries))
+            return await asyncio.gather(*(self._answer(snapshot, query) for query in fitting))
 
         return await self._read(consistency, since_s, answer)
 

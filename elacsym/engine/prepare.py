@@ -26,6 +26,7 @@ from elacsym.engine.draft import Draft, declared, drafted, redrafted
 from elacsym.engine.payload import RowChanges
 from elacsym.engine.request import WriteRequest
 from elacsym.engine.settle import Encoded, encoded, settled
+from elacsym.engine.sizes import row_bytes
 from elacsym.errors import ElacsymError, InvalidRequest
 from elacsym.format.reading import Steps, resident
 from elacsym.format.wal_entry import Batch
@@ -221,32 +222,35 @@ class _Entry:
         self.own: dict[str, RowChanges] = {}
         self._rng = rng
 
-    def add(self, run: Sequence[WriteItem], changes: Encoded) -> None:
+    def add(self, run: Sequence[WriteItem], encoded: Encoded) -> None:
         """One batch for each request of the run; the first carries the payload of all."""
-        begin = 0
-        for position, item in enumerate(run):
-            end = begin + len(item.request.upserts)
-            effects = changes.effects if len(run) == 1 else _share(item.request, changes, begin, end)
-            rows = changes.changes.rows if len(run) == 1 else end - begin
-            data = b"" if position else changes.payload
-            batch = Batch(new_nonce(self._rng), item.idempotency_key, effects.affected, rows, data)
-            self.outcomes.append(len(self.batches))
-            self.batches.append(batch)
-            self.effects.append(effects)
-            if not position:
-                self.own[batch.id] = changes.changes
-            begin = end
+        changes = encoded.changes
+        if len(run) == 1:
+            self._add(run[0], encoded.effects, changes.rows, encoded.payload)
+        else:
+            for position, (item, effects) in enumerate(zip(run, _shares(run, changes), strict=True)):
+                data = b"" if position else encoded.payload
+                self._add(item, effects, len(item.request.upserts), data)
+        self.own[self.batches[-len(run)].id] = changes
+
+    def _add(self, item: WriteItem, effects: Effects, rows: int, data: bytes) -> None:
+        batch = Batch(new_nonce(self._rng), item.idempotency_key, effects.affected, rows, data)
+        self.outcomes.append(len(self.batches))
+        self.batches.append(batch)
+        self.effects.append(effects)
 
 
-def _share(request: WriteRequest, changes: Encoded, begin: int, end: int) -> Effects:
-    """The effects of the request that brought the documents [begin, end) of a run."""
-    upserts = changes.changes.upserts
-    wants_ids = request.wants_ids and upserts is not None
-    return Effects(
-        upserted=end - begin if request.upserts else None,
-        upserted_ids=tuple(upserts.take(np.arange(begin, end))) if wants_ids and upserts is not None else (),
-        bytes_written=int(changes.upsert_bytes[begin:end].sum()),
-    )
+def _shares(run: Sequence[WriteItem], changes: RowChanges) -> Iterator[Effects]:
+    """The effects of each of the requests whose upserts a run put together."""
+    ids = changes.upserts
+    assert ids is not None, "a run is one of upserts"
+    sizes = row_bytes(ids, changes.arrays)
+    ends = np.cumsum([len(item.request.upserts) for item in run])
+    totals = np.concatenate([[0], np.cumsum(sizes)])[[0, *ends]]
+    for item, end, written in zip(run, ends.tolist(), np.diff(totals).tolist(), strict=True):
+        count = len(item.request.upserts)
+        shown = ids.take(np.arange(end - count, end)) if item.request.wants_ids else ()
+        yield Effects(upserted=count or None, upserted_ids=tuple(shown), bytes_written=written)
 
 
 def _sharing(items: Sequence[WriteItem], schema: Schema) -> Sequence[WriteItem]:
@@ -294,9 +298,8 @@ def _run_of(items: Sequence[WriteItem], begin: int, schema: Schema) -> list[Writ
     for item in items[begin + 1 :]:
         request = item.request
         ids = [document.id for document in request.upserts]
-        is_alike = (request.inference, request.requires_all_vectors) == (
-            first.inference,
-            first.requires_all_vectors,
+        is_alike = request.inference == first.inference and (
+            request.requires_all_vectors == first.requires_all_vectors
         )
         if not (is_alike and _is_plain(item, schema) and seen.isdisjoint(ids)):
             break

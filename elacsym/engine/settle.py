@@ -18,12 +18,12 @@ from elacsym.engine.conditions import NewValues, holds, nothing_new
 from elacsym.engine.draft import Draft, Patches
 from elacsym.engine.payload import RowChanges
 from elacsym.engine.request import Document
-from elacsym.engine.sizes import Ints, row_bytes, value_bytes
+from elacsym.engine.sizes import total_bytes
 from elacsym.engine.stored import Stored, is_among, replaced
 from elacsym.index.columns import arrow_type, fitted
 from elacsym.index.ids import IdColumn
 from elacsym.query.ast import Filter
-from elacsym.query.columns import Bools
+from elacsym.query.columns import Bools, Ints
 from elacsym.types import ID, DocumentId, Effects, Schema
 
 _Rows = tuple[IdColumn, dict[str, pa.Array]]
@@ -44,20 +44,19 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Changes with their payload. upsert_bytes: (n,), of each document of the request's upserts."""
+    """Changes with their payload."""
 
     draft: Draft
     changes: RowChanges
     payload: bytes
     effects: Effects
-    upsert_bytes: Ints
 
 
 def encoded(draft: Draft) -> Encoded:
     """A request that does not look at stored documents."""
     request, upserts, deletes = draft.request, draft.upserts, draft.deletes
-    changes = _changes(draft.after, None if upserts is None else (upserts.ids, upserts.arrays), deletes)
-    sizes = np.zeros(0, np.int64) if upserts is None else row_bytes(upserts.ids, upserts.arrays)
+    rows = None if upserts is None else (upserts.ids, upserts.arrays)
+    changes = _changes(draft.after, rows, deletes)
     wants = request.wants_ids
     deleted_ids = list(request.deletes) if deletes is None else deletes.to_list() if wants else []
     effects = Effects(
@@ -65,9 +64,9 @@ def encoded(draft: Draft) -> Encoded:
         deleted=len(request.deletes) if request.deletes else None,
         upserted_ids=tuple(upserts.ids.to_list()) if wants and upserts is not None else (),
         deleted_ids=tuple(deleted_ids) if wants else (),
-        bytes_written=int(sizes.sum()) + _id_bytes(deletes),
+        bytes_written=_bytes(rows) + _id_bytes(deletes),
     )
-    return Encoded(draft, changes, payload.encode(changes), effects, sizes)
+    return Encoded(draft, changes, payload.encode(changes), effects)
 
 
 def settled(draft: Draft, read: Read) -> Encoded:
@@ -155,14 +154,14 @@ class _Settling:
             is_named = patches.is_named[name][chosen]
             brought = values.take(pa.array(chosen[is_named]))
             arrays[name] = replaced(documents.column(name, self._schema), rows[is_named], brought)
-            self._bytes += int(value_bytes(brought).sum())
+            self._bytes += total_bytes(brought)
         self._bytes += _id_bytes(documents.ids.select(rows))
         self._documents = Stored.of(documents.ids, arrays)
         self._is_patched[rows] = True
 
     def _outcome(self, upserted: Ints, patched: Ints, deleted: IdColumn | None) -> Encoded:
         upserts = self._draft.upserts
-        whole, sizes = None, np.zeros(0, np.int64)
+        whole = None
         if upserts is not None and len(upserted):
             whole = upserts.ids, upserts.arrays
             if len(upserted) < len(upserts.ids):
@@ -171,13 +170,12 @@ class _Settling:
                     upserts.ids.select(upserted),
                     {name: array.take(places) for name, array in upserts.arrays.items()},
                 )
-            sizes = row_bytes(*whole)
         again = self._written_again([ids for ids in (whole and whole[0], deleted) if ids is not None])
         gone = _without(_joined(self._read.deleted, deleted), whole and whole[0])
         changes = _changes(self._draft.after, _stacked(whole, again, self._draft.after), gone)
-        written = self._bytes + int(sizes.sum()) + _id_bytes(self._read.deleted) + _id_bytes(deleted)
+        written = self._bytes + _bytes(whole) + _id_bytes(self._read.deleted) + _id_bytes(deleted)
         effects = self._effects(whole and whole[0], patched, deleted, written)
-        return Encoded(self._draft, changes, payload.encode(changes), effects, sizes)
+        return Encoded(self._draft, changes, payload.encode(changes), effects)
 
     def _written_again(self, replaced_by: Sequence[IdColumn]) -> _Rows | None:
         """The documents that patches changed, but for those that another operation replaced or deleted."""
@@ -265,8 +263,12 @@ def _values_of(documents: Sequence[Document], chosen: Ints) -> NewValues:
     return values
 
 
+def _bytes(rows: _Rows | None) -> int:
+    return 0 if rows is None else _id_bytes(rows[0]) + total_bytes(*rows[1].values())
+
+
 def _id_bytes(ids: IdColumn | None) -> int:
-    return 0 if ids is None else int(value_bytes(ids.to_arrow()).sum())
+    return 0 if ids is None else total_bytes(ids.to_arrow())
 
 
 def _count(columns: Iterable[IdColumn | None]) -> int:

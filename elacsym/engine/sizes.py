@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from elacsym.index.ids import IdColumn
 
@@ -17,34 +17,74 @@ Ints = npt.NDArray[np.int64]
 def row_bytes(ids: IdColumn, arrays: Mapping[str, pa.Array]) -> Ints:
     """(n,) int64: the bytes of each row's id and values. Numbers take their stored width (a bool one byte),
     texts their UTF-8 length, arrays and vectors the sum of their elements; null takes nothing."""
-    sizes = value_bytes(ids.to_arrow())
+    sizes = _value_bytes(ids.to_arrow())
     for array in arrays.values():
-        sizes = sizes + value_bytes(array)
+        sizes += _value_bytes(array)
     return sizes
 
 
-def value_bytes(array: pa.Array) -> Ints:
+def total_bytes(*arrays: pa.Array) -> int:
+    """The sum of `row_bytes` over all rows, for some columns. Cost: a look at the ends of each."""
+    return sum(map(_total_bytes, arrays))
+
+
+def _total_bytes(array: pa.Array) -> int:
+    width = _width(array.type)
+    if width is not None:
+        return width * int(len(array) - array.null_count)
+    if pa.types.is_struct(array.type):
+        return total_bytes(*array.flatten())
+    if not len(array):
+        return 0
+    # read where they are: an Arrow kernel costs more to call than a small write has values
+    offsets = memoryview(array.buffers()[1]).cast("i")
+    first, last = int(offsets[array.offset]), int(offsets[array.offset + len(array)])
+    if not pa.types.is_list(array.type):
+        return last - first
+    inner = _width(array.type.value_type)
+    return _total_bytes(array.values.slice(first, last - first)) if inner is None else inner * (last - first)
+
+
+def _value_bytes(array: pa.Array) -> Ints:
     """(n,) int64, fresh: the bytes of each value."""
-    kind = array.type
-    if pa.types.is_struct(kind):
-        parts = [value_bytes(part) for part in array.flatten()]
-        return np.sum(parts, axis=0, dtype=np.int64) if parts else np.zeros(len(array), np.int64)
-    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-        return _list_bytes(array)
-    if pa.types.is_string(kind) or pa.types.is_binary(kind):
-        sizes: Ints = pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    kind, rows = array.type, len(array)
+    width = _width(kind)
+    sizes: Ints
+    if width is not None:
+        sizes = np.full(rows, width, np.int64)
+        if array.null_count:
+            sizes[array.is_null().to_numpy(zero_copy_only=False)] = 0
         return sizes
-    width = 1 if pa.types.is_boolean(kind) else 0 if pa.types.is_null(kind) else kind.bit_width // 8
-    sizes = np.full(len(array), width, np.int64)
-    if array.null_count:
-        sizes[array.is_null().to_numpy(zero_copy_only=False)] = 0
-    return sizes
+    if pa.types.is_struct(kind):
+        sizes = np.sum([_value_bytes(part) for part in array.flatten()], axis=0, dtype=np.int64)
+        return sizes
+    if not rows:
+        return np.zeros(0, np.int64)
+    # null texts and arrays are empty
+    offsets = np.frombuffer(array.buffers()[1], np.int32)[array.offset : array.offset + rows + 1]
+    sizes = _steps(offsets)
+    if not pa.types.is_list(kind):
+        return sizes
+    inner = _width(kind.value_type)
+    return sizes * inner if inner is not None else _between(_value_bytes(array.values), offsets)
 
 
-def _list_bytes(array: pa.Array) -> Ints:
-    lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-    # the elements of null rows are not among them
-    before = np.concatenate([[0], np.cumsum(value_bytes(array.flatten()))])
-    ends = np.cumsum(lengths)
-    sizes: Ints = before[ends] - before[ends - lengths]
-    return sizes
+def _width(kind: pa.DataType) -> int | None:
+    """The bytes of every value of a type; None where they differ."""
+    if pa.types.is_boolean(kind):
+        return 1
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size * (kind.value_type.bit_width // 8))
+    if pa.types.is_primitive(kind) or pa.types.is_fixed_size_binary(kind):
+        return int(kind.bit_width // 8)
+    return None
+
+
+def _between(sizes: Ints, offsets: npt.NDArray[np.int32]) -> Ints:
+    """The sums of the runs that offsets cut `sizes` into."""
+    return _steps(np.concatenate([[0], np.cumsum(sizes)])[offsets])
+
+
+def _steps(ends: npt.NDArray[np.integer[Any]]) -> Ints:
+    steps: Ints = (ends[1:] - ends[:-1]).astype(np.int64)
+    return steps

@@ -111,6 +111,8 @@ def _values(part: Part, name: str, attribute: Attribute, rows: Ints) -> Steps[pa
     if not attribute.type.is_vector:
         return fitted((yield from (yield from part.attribute(name)).select(rows)), attribute.type)
     matrix, is_present = yield from (yield from part.vectors(name)).select(rows)
+    if not is_present.any():
+        return pa.nulls(len(rows), arrow_type(attribute.type))
     flat = pa.array(matrix.reshape(-1))
     mask = None if is_present.all() else pa.array(~is_present)
     return pa.FixedSizeListArray.from_arrays(flat, attribute.type.dimensions, mask=mask)

@@ -30,6 +30,7 @@ _STORED: dict[Scalar, np.dtype[Any]] = {
     Scalar.I8: np.dtype("i1"),
 }
 _I8_MIN, _I8_MAX = -128, 127
+_F16_END = 65_520  # the least number that rounds to infinity
 
 
 def encoded_vectors(values: Sequence[Any], type_: AttributeType, field: Callable[[int], str]) -> pa.Array:
@@ -101,14 +102,7 @@ def encoded_sparse(values: Sequence[Any], field: Callable[[int], str]) -> pa.Arr
             names += value
             weights += value.values()
         offsets.append(len(names))
-    with np.errstate(over="ignore"):
-        halves = np.array(weights, np.float64).astype(np.float16)
-    if not np.isfinite(halves).all():
-        place = int(np.argmin(np.isfinite(halves)))
-        index = int(np.searchsorted(offsets, place, "right")) - 1
-        raise InvalidRequest(
-            f"{field(index)}.{names[place]}", f"{weights[place]} is outside the range of 16-bit floats"
-        )
+    halves = np.array(weights, np.float64).astype(np.float16)
     entries = pa.StructArray.from_arrays(
         [pa.array(names, pa.string()), pa.array(halves)], fields=list(SPARSE_ARROW.value_type)
     )
@@ -125,6 +119,8 @@ def _check_sparse(value: Any, field: str) -> None:
         check_text(name, field)
         if type(weight) not in (int, float):
             raise InvalidRequest(f"{field}.{name}", f"{shown(weight)} where a weight is a number")
+        if not abs(weight) < _F16_END:
+            raise InvalidRequest(f"{field}.{name}", f"{shown(weight)} is outside the range of 16-bit floats")
     size = sum(len(name.encode()) + 2 for name in value)
     if size > VALUE_BYTES_MAX:
         raise InvalidRequest(field, f"{size} bytes where a value may have {VALUE_BYTES_MAX}")

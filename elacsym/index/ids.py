@@ -17,7 +17,7 @@ from elacsym.format.blob import PREFIX_BYTES, Blob
 from elacsym.format.reading import Source, Span, Steps, done
 from elacsym.index import arrays
 from elacsym.index.arrays import Ints, StoredArray
-from elacsym.index.leaves import string_buffers
+from elacsym.index.leaves import record_values, string_buffers
 from elacsym.index.values import UUID_ARROW, UUID_BYTES, to_arrow, to_python
 from elacsym.types import DocumentId, IdType
 
@@ -356,10 +356,10 @@ def _hashes(array: pa.Array) -> npt.NDArray[np.uint64]:
     """(n,) uint64: splitmix64 over the 8-byte little-endian words of each string or UUID, seeded by its
     length."""
     if array.type == UUID_ARROW:
-        starts = np.arange(len(array), dtype=np.int64) * UUID_BYTES
-        data = np.frombuffer(array.buffers()[1], np.uint8)[array.offset * UUID_BYTES :]
-        return _hash_padded(data, starts, np.full(len(array), UUID_BYTES, np.int64))
-    offsets, data = string_buffers(array)
+        data = record_values(array, np.dtype("u1"), UUID_BYTES).reshape(-1)
+        offsets = np.arange(len(array) + 1, dtype=np.int64) * UUID_BYTES
+    else:
+        offsets, data = string_buffers(array)
     lengths = np.diff(offsets).astype(np.int64)
     hashes = np.empty(len(array), np.uint64)
     for start in range(0, len(array), HASH_ROWS):

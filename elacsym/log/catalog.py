@@ -94,15 +94,19 @@ async def list_names(
 ) -> tuple[list[str], str | None]:
     """Up to `page_size` names that begin with `prefix`, and the cursor of the next page (None at the end).
 
-    The order is that of the hints' keys: it ignores case first, and is the same on every call.
+    Names are in the order of their bytes.
     """
     if not 1 <= page_size <= PAGE_SIZE_MAX:
         raise InvalidRequest("page_size", f"{page_size} where 1 to {PAGE_SIZE_MAX} are allowed")
-    after = "" if cursor is None else keys.name_hint(cursor)
     listed = store.list(keys.NAMES_PREFIX + keys.encode_name(prefix.lower()))
-    hints = [info.key async for info in listed if info.key > after]
-    candidates = (
-        name for key in hints if (name := keys.name_of_hint(key)) is not None and name.startswith(prefix)
+    hinted = [keys.name_of_hint(info.key) async for info in listed]
+    # the order of the hints' keys ignores case first
+    candidates = iter(
+        sorted(
+            name
+            for name in hinted
+            if name is not None and name.startswith(prefix) and (cursor is None or name > cursor)
+        )
     )
     names: list[str] = []
     # one more than a page tells whether there is another

@@ -45,6 +45,7 @@ from elacsym.query.plan import (
     cost_us,
     explain,
     is_ascending,
+    is_soon_checked,
     kind_of,
     leg_depth,
     leg_name,
@@ -63,6 +64,7 @@ from elacsym.query.validate import check
 from elacsym.query.vector_leg import nearest
 from elacsym.store.drive import Rounds, drive
 from elacsym.telemetry import QUERIES, measured_reads
+from elacsym.types import Schema
 
 SHAPES_REMEMBERED = 64
 
@@ -89,6 +91,13 @@ class _Trace:
         self.since_ns = now_ns
 
 
+async def checked(query: Query, schema: Schema, compute: Compute) -> Query:
+    """The query, known to fit the schema; in the pool if that takes long. Raises InvalidRequest."""
+    if is_soon_checked(query):
+        return check(query, schema)
+    return await compute.run(check, query, schema)
+
+
 async def execute(
     snapshot: SearchSnapshot, query: Query, compute: Compute, effort_of: EffortOf = default_effort
 ) -> QueryResult:
@@ -97,7 +106,7 @@ async def execute(
     Raises InvalidRequest where the query does not fit the snapshot's schema, and whatever bringing bytes
     raises.
     """
-    query = check(query, snapshot.schema)
+    query = await checked(query, snapshot.schema, compute)
     cost = cost_us(query, snapshot)
     is_inline = cost < INLINE_US_MAX
     trace = _Trace()

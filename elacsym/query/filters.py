@@ -30,6 +30,7 @@ from elacsym.query.ast import And, Compare, Filter, Fuzzy, Glob, Not, Op, Or, Re
 from elacsym.query.columns import Bools, attribute_of, is_valid, to_bools, values_in
 from elacsym.query.patterns import rows_fitting
 from elacsym.query.searchable import Part
+from elacsym.query.token_filter import token_rows
 from elacsym.types import ID, AttributeType, IdType, Scalar, Schema
 
 _COMPARE = {
@@ -130,6 +131,8 @@ def matches(condition: Filter, schema: Schema, part: Part) -> Steps[Bools]:
             return (yield from _compare(condition, schema, part))
         case Glob() | Regex() | Fuzzy():
             return (yield from rows_fitting(condition, (yield from values_in(part, condition.field))))
+        case Tokens():
+            return (yield from token_rows(condition, schema, part))
         case Not():
             mask = yield from matches(condition.condition, schema, part)
             return np.logical_not(mask, out=mask)

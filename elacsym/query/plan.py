@@ -61,9 +61,12 @@ _VECTORS_PER_ROW = 32  # of an array of vectors
 _US_PER_CODED_ROW = 0.004
 _CODED_ROWS_MIN = 1_024
 _US_PER_TEXT_ROW = 0.002
+_US_PER_QUERY_CHARACTER = 0.5
 _US_PER_FILTERED_ROW = 0.001
 _US_PER_PATTERN_ROW = 0.2
 _US_PER_OPERAND = 1.0
+# that are checked on the event loop
+_OPERANDS_MAX = 1_000
 _US_PER_LEAF_ROW = 0.02
 _US_PER_SORTED_ROW = 0.05
 _US_PER_VALUE = 1.0
@@ -216,18 +219,19 @@ def cost_us(query: Query, snapshot: SearchSnapshot) -> float:
     for leg in query.legs:
         cost += _US_PER_LEG + _leg_cost_us(leg, snapshot, rows, exact=query.exact)
     for _, computed in query.compute:
-        cost += _US_PER_LEG * len(snapshot.parts)
-        cost += sum(_pending_us(snapshot, name) for name in needs_of_computed(computed).texts)
-        cost += len(needs_of_computed(computed).columns) * rows * _US_PER_FILTERED_ROW
-        if isinstance(computed, Highlight):
-            # how long the texts are is not known, so never on the event loop
-            cost += INLINE_US_MAX
+        cost += _computed_cost_us(computed, snapshot, rows)
     if query.order_by:
         cost += rows * _US_PER_SORTED_ROW * len(query.order_by)
     if query.aggregate is not None:
         cost += rows * _US_PER_SORTED_ROW * len(looked_at(query.aggregate))
     names = snapshot.schema.attributes if query.include_attributes is None else query.include_attributes
     return cost + rows_wanted(query) * len(names) * _US_PER_VALUE
+
+
+def is_soon_checked(query: Query) -> bool:
+    """Whether checking the query is no work for the pool: it compiles patterns and converts operands."""
+    conditions = list(_conditions_of(query))
+    return sum(map(operands_of, conditions)) <= _OPERANDS_MAX and not any(map(has_patterns, conditions))
 
 
 def _conditions_of(query: Query) -> Iterator[Filter]:
@@ -260,13 +264,33 @@ def _leg_cost_us(leg: Leg, snapshot: SearchSnapshot, rows: int, *, exact: bool) 
         case SparseLeg():
             return rows * len(leg.vector) * _US_PER_TEXT_ROW + _pending_us(snapshot, leg.attribute)
         case TextLeg():
-            texts, others = [name for name, _ in leg.fields], 0
+            return sum(_text_cost_us(Bm25(name, leg.query), snapshot, rows) for name, _ in leg.fields)
         case ScoreLeg():
             leaves = leaves_of(leg.score)
-            texts = [leaf.attribute for leaf in leaves if isinstance(leaf, Bm25)]
-            others = 0 if weighted_texts(leg.score) is not None else len(leaves)
-    cost = rows * (_US_PER_TEXT_ROW * len(texts) + _US_PER_LEAF_ROW * others)
-    return cost + sum(_pending_us(snapshot, name) for name in texts)
+            cost = 0.0 if weighted_texts(leg.score) is not None else rows * _US_PER_LEAF_ROW * len(leaves)
+            return cost + sum(_text_cost_us(one, snapshot, rows) for one in leaves if isinstance(one, Bm25))
+
+
+def _computed_cost_us(computed: Computed, snapshot: SearchSnapshot, rows: int) -> float:
+    needs, cost = needs_of_computed(computed), _US_PER_LEG * len(snapshot.parts)
+    cost += sum(_pending_us(snapshot, name) for name in needs.texts)
+    cost += len(needs.columns) * rows * _US_PER_FILTERED_ROW
+    match computed:
+        case Highlight():
+            # how long the texts are is not known, so never on the event loop
+            cost += INLINE_US_MAX
+        case Bm25() | Sum() | Max() | Product() | Indicator() | AttributeValue() | Saturate() | Decay():
+            cost += sum(
+                _text_cost_us(leaf, snapshot, 0) for leaf in leaves_of(computed) if isinstance(leaf, Bm25)
+            )
+    return cost
+
+
+def _text_cost_us(clause: Bm25, snapshot: SearchSnapshot, rows: int) -> float:
+    characters = len(clause.query) if isinstance(clause.query, str) else sum(map(len, clause.query))
+    cost = rows * _US_PER_TEXT_ROW + characters * _US_PER_QUERY_CHARACTER
+    # how many terms begin with a prefix is not known, so never on the event loop
+    return cost + _pending_us(snapshot, clause.attribute) + (INLINE_US_MAX if clause.last_as_prefix else 0.0)
 
 
 def _pending_us(snapshot: SearchSnapshot, name: str) -> float:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from elacsym.format.reading import Steps, together
 from elacsym.query.columns import Ints
@@ -19,6 +20,9 @@ from elacsym.query.searchable import SearchSnapshot
 from elacsym.types import DocumentId
 
 Floats = npt.NDArray[np.float32]
+
+# so many rows beyond the answer are sorted one by one; of more, ties are told apart by whole arrays of ids
+TIES_MAX = 256
 
 # a part's candidates: its number in the snapshot, scores (n,) float32, rows (n,) int64
 PartRows = tuple[int, Floats, Ints]
@@ -59,6 +63,8 @@ def ranked(
 ) -> Steps[Ranking]:
     """The best `depth` of what the parts found, ties by id."""
     chosen = _cut_over_parts(found, depth, ascending=ascending)
+    if sum(len(scores) for _, scores, _ in chosen) > depth + TIES_MAX:
+        chosen = yield from _without_late_ties(snapshot, chosen, depth, ascending=ascending)
     scores = np.concatenate([np.empty(0, np.float32), *(s for _, s, _ in chosen)])
     fetching: list[Steps[Any]] = [_ids(snapshot, number, rows) for number, _, rows in chosen]
     if beside is not None:
@@ -87,6 +93,28 @@ def _cut_over_parts(found: Sequence[PartRows], depth: int, *, ascending: bool) -
         for (number, scores, rows), keep in zip(found, keeps, strict=True)
         if keep.any()
     ]
+
+
+def _without_late_ties(
+    snapshot: SearchSnapshot, chosen: Sequence[PartRows], depth: int, *, ascending: bool
+) -> Steps[list[PartRows]]:
+    """Of the rows that tie with the last of the best `depth`, those whose ids are the smallest of their part,
+    as many as there may be in the answer. One round."""
+    everything = np.concatenate([scores for _, scores, _ in chosen])
+    last = everything.max() if ascending else everything.min()
+    missing = depth - int(np.count_nonzero(everything != last))
+
+    def of_part(number: int, scores: Floats, rows: Ints) -> Steps[PartRows]:
+        is_tied = scores == last
+        tied = np.flatnonzero(is_tied)
+        if len(tied) > missing:
+            ids = yield from (yield from snapshot.parts[number].part.ids()).select(rows[tied])
+            first = pc.select_k_unstable(ids.to_arrow(), missing, [("", "ascending")]).to_numpy()
+            kept = np.concatenate([np.flatnonzero(~is_tied), tied[first]])
+            scores, rows = scores[kept], rows[kept]
+        return number, scores, rows
+
+    return (yield from together([of_part(*one) for one in chosen]))
 
 
 def _ids(snapshot: SearchSnapshot, number: int, rows: Ints) -> Steps[list[DocumentId]]:

@@ -194,12 +194,7 @@ def with_prefix(
 ) -> Steps[Floats]:
     """BM25 of rows of a part, (n,), and 1.0 more for those that have longer terms beginning with `prefix` but
     not the term `whole` itself. Two rounds where it is cold. Cost: in proportion to the longer terms."""
-    names = yield from index.terms_with_prefix(prefix, index.terms_total)
-    entries = [entry for name in names if (entry := index.term(name)) is not None]
-    yield from index.bring(entries)
-    mask = np.zeros(index.rows_total, np.bool_)
-    for entry in entries:
-        mask[index.postings(entry).listed()[0]] = True
+    mask = yield from index.rows_with_prefix(prefix)
     if whole is not None:
         mask[index.postings(whole).listed()[0]] = False
     return shares + mask[rows]

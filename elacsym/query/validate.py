@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from elacsym.errors import InvalidRequest
+from elacsym.errors import InvalidRequest, MetricConflict
 from elacsym.query.aggregate import check_aggregate
 from elacsym.query.ast import ORDER_KEYS_MAX, TOP_K_MAX, Fusion, OrderKey, Per, Query
 from elacsym.query.check_computed import check_computed
@@ -116,7 +116,7 @@ def _check_metric(metric: Metric | None, schema: Schema) -> None:
     if schema.metric is None or not has_vectors:
         raise InvalidRequest("metric", f"the namespace has no vectors, so {metric} means nothing here")
     if metric != schema.metric:
-        raise InvalidRequest("metric", f"the namespace's metric is {schema.metric}, not {metric}")
+        raise MetricConflict(schema.metric, metric)
 
 
 def _check_fusion(fusion: Fusion) -> None:

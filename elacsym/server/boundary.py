@@ -142,11 +142,12 @@ def error_body(error: Exception, request_id: str) -> tuple[int, dict[str, Any]]:
 def _rendered(error: Exception, trace: Trace) -> tuple[int, bytes, bytes]:
     """Status, body and media type of an error, as the API that was asked tells it."""
     status, body = error_body(error, trace.request_id)
-    if not trace.is_v2:
+    if trace.errors == "v1":
         return status, codec.dumps(body), JSON
-    if isinstance(error, InvalidName):
+    if trace.errors == "v2" and isinstance(error, InvalidName):
         return status, v2_errors.name_text(error.name).encode(), TEXT
-    return status, codec.dumps(v2_errors.body(error, body["error"])), JSON
+    shown = v2_errors.body(error, body["error"])
+    return status, codec.dumps(shown if trace.errors == "v2" else body | shown), JSON
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - an ASGI application

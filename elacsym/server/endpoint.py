@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from elacsym.errors import DeadlineExceeded, InvalidRequest, NotOwner, OutcomeUnknown
 from elacsym.server import codec
-from elacsym.server.exchange import Answer, Exchange, MethodNotAllowed, Trace
+from elacsym.server.exchange import Answer, Exchange, Forms, MethodNotAllowed, Trace
 from elacsym.server.routing import Router
 from elacsym.server.service import Service
 
@@ -26,14 +26,14 @@ _VARY = (b"vary", b"accept-encoding")
 @dataclass(frozen=True, slots=True)
 class Operation:
     """What one method of a path does. is_open: no key is asked for. is_write: it changes a namespace, and is
-    for the node that owns it. is_admin: it is for who runs the cluster. is_v2: it is of the v2 API alone, and
-    so are the forms of its errors."""
+    for the node that owns it. is_admin: it is for who runs the cluster. errors: the API whose forms its
+    errors have; those of `both` have all fields of v1, and the texts of v2."""
 
     handler: Handler
     is_open: bool = False
     is_write: bool = False
     is_admin: bool = False
-    is_v2: bool = False
+    errors: Forms = "v1"
 
 
 class Endpoint:
@@ -54,7 +54,7 @@ class Endpoint:
         if operation is None:
             raise MethodNotAllowed(scope["method"], self._allowed)
         trace: Trace = scope["elacsym"]
-        trace.is_v2 = operation.is_v2
+        trace.errors = operation.errors
         self._check_key(operation, trace, scope)
         exchange = Exchange(self._service, scope, receive, self._timeout_s(trace))
         if operation.is_write and await self._router.is_answered(exchange, send):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qsl, quote
 
 from starlette.requests import ClientDisconnect
@@ -24,6 +24,7 @@ JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
 # printable ASCII, without what would begin a fragment
 _OF_TARGETS = "".join(map(chr, range(0x21, 0x7F))).replace("#", "")
+Forms = Literal["v1", "v2", "both"]
 DecodeLarge = Callable[[bytes | bytearray, Compute], Awaitable[T]]
 
 
@@ -65,12 +66,12 @@ class UnsupportedEncoding(ElacsymError):
 
 @dataclass(slots=True)
 class Trace:
-    """What the boundary knows of a request, in the scope as `elacsym`. is_v2: errors are told as the v2 API
-    tells them. forwarded_to: the node that answers in this one's place."""
+    """What the boundary knows of a request, in the scope as `elacsym`. errors: the API in whose forms they
+    are told. forwarded_to: the node that answers in this one's place."""
 
     request_id: str
     headers: Mapping[bytes, bytes]
-    is_v2: bool = False
+    errors: Forms = "v1"
     is_body_read: bool = False
     forwarded_to: str | None = None
 

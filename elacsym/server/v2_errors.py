@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from elacsym.errors import InvalidShape, NamespaceNotFound, SchemaConflict
+from elacsym.errors import InvalidShape, MetricConflict, NamespaceNotFound, SchemaConflict
 from elacsym.format.keys import is_valid_name
+from elacsym.server.v2_schema import METRIC_NAMES
+from elacsym.types import Metric
 
 _NAME_CHARACTERS_MAX = 128
 # refusals that clients know with a mark in front
@@ -24,6 +26,9 @@ def body(error: Exception, message: str) -> dict[str, Any]:
         return {"status": "error", "error": shown}
     if isinstance(error, SchemaConflict):
         return {"status": "error", "error": f"🙅 {message}", "attribute": error.attribute}
+    if isinstance(error, MetricConflict):
+        known, given = METRIC_NAMES[Metric(error.known)], METRIC_NAMES[Metric(error.given)]
+        message = f"distance metric mismatch, expected {known}, got {given}"
     return told(getattr(error, "code", ""), message)
 
 

@@ -17,6 +17,7 @@ from elacsym.format.reading import MemorySource, resident
 from elacsym.index.attribute import AttributeFile
 from elacsym.index.ids import IdColumn, IdFile
 from elacsym.index.ivf import VectorIndex
+from elacsym.index.sparse import SparseFile
 from elacsym.index.text import TextIndex
 from elacsym.types import Metric, Schema
 
@@ -54,7 +55,8 @@ def test_a_segment_of_the_tail_holds_its_live_rows(name):
         else:
             values = expected.column(column).to_pylist()
             assert parquet[column].to_pylist() == values
-            stored = resident(AttributeFile.opened(MemorySource(files[part]), rows))
+            opened = (SparseFile if declared.type.is_sparse else AttributeFile).opened
+            stored = resident(opened(MemorySource(files[part]), rows))
             assert resident(stored.column()).to_pylist() == values
 
 

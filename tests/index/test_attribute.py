@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +18,9 @@ from elacsym.format.reading import MemorySource, resident
 from elacsym.index import arrays as arrays_module
 from elacsym.index import attribute as attribute_module
 from elacsym.index.arrays import expanded, ordered_codes
-from elacsym.index.attribute import ArrowValues, AttributeFile, Cut, MissingValues
-from elacsym.index.columns import arrow_type
+from elacsym.index.attribute import ArrowValues, AttributeFile, Cut, EmptyValues, MissingValues
+from elacsym.index.columns import arrow_type, fitted
+from elacsym.index.values import to_arrow, to_python
 from elacsym.types import Attribute, AttributeType, FullText
 
 SCALARS = {
@@ -27,6 +29,8 @@ SCALARS = {
     "float": st.floats(allow_nan=False) | st.sampled_from([0.0, -0.0, 1.5]),
     "bool": st.booleans(),
     "string": st.text(max_size=30) | st.sampled_from(["", "a", "é", "\uffff", "😀"]),
+    "uuid": st.uuids().map(str) | st.sampled_from([str(UUID(int=n)) for n in (0, 255, 2**120)]),
+    "datetime": st.integers(-(2**40), 2**45) | st.integers(-3, 3),
 }
 KINDS = [*SCALARS, *(f"[]{kind}" for kind in SCALARS)]
 
@@ -40,7 +44,7 @@ def columns(draw):
 
 
 def array_of(kind: str, values) -> pa.Array:
-    return pa.array(values, arrow_type(AttributeType.parse(kind)))
+    return to_arrow(values, arrow_type(AttributeType.parse(kind)))
 
 
 def built(kind: str, values, **settings) -> bytes:
@@ -99,7 +103,7 @@ def test_values_are_read_back_whole_and_by_row(column, picks):
         stored = make()
         assert len(stored) == len(values)
         assert one_round(stored.select(rows)).equals(array.take(pa.array(rows)))
-        expected = array.take(pa.array(rows)).to_pylist()
+        expected = to_python(array.take(pa.array(rows)))
         assert one_round(make().values(rows)) == expected
         many = np.tile(rows, 70)
         assert one_round(make().values(many)) == 70 * expected
@@ -117,7 +121,7 @@ def test_rows_of_a_file_in_pieces_are_selected_in_one_round_from_what_was_wanted
         selected = one_round(cold(kind, values).select(rows))
         shown = one_round(cold(kind, values).values(rows))
         present = one_round(cold(kind, values).valid())
-    assert shown == selected.to_pylist()
+    assert shown == to_python(selected)
     selected.validate(full=True)
     assert selected.equals(array_of(kind, values).take(pa.array(rows)))
     assert present.tolist() == [v is not None for v in values]
@@ -150,7 +154,7 @@ def test_the_rows_of_ranges_of_values_are_found_in_two_rounds(drawn, is_cold):
         found = one_round(index.ranges(ranges))
         rows = [one_round(index.rows(found[i : i + 1])).tolist() for i in range(len(found))]
         assert one_round(index.rows(found)).tolist() == [row for part in rows for row in part]
-        distinct = one_round(index.distinct()).to_pylist()
+        distinct = to_python(one_round(index.distinct()))
         starts = one_round(index.starts())
     assert rows == [[row for value, row in listed if is_between(value, *pair)] for pair in ranges]
     assert [key_of(v) for v in distinct] == sorted({value for value, _ in listed})
@@ -244,17 +248,22 @@ def test_missing_values_are_null():
         assert (len(missing), missing.index, resident(missing.valid()).tolist()) == (3, None, [False] * 3)
 
 
+ONE, OTHER = str(UUID(int=1)), str(UUID(int=2**127))
+
+
 def test_slices_of_columns_are_stored_as_what_they_show():
     for kind, values in [
         ("bool", [True, None, False, True, None, True]),
         ("string", ["a", None, "ccc", "dd", "", "f"]),
         ("[]int", [[1], None, [2, 3], [], [4], [5]]),
+        ("uuid", [ONE, None, OTHER, ONE, ONE, OTHER]),
+        ("[]uuid", [[ONE], None, [OTHER, ONE], [], [ONE], [OTHER]]),
         ("[]string", [["a"], None, ["b", ""], [], ["c"], ["d"]]),
     ]:
         sliced = array_of(kind, values).slice(1, 4)
         data = AttributeFile.build(sliced, Attribute(AttributeType.parse(kind)))
         stored = resident(AttributeFile.opened(MemorySource(data), 4))
-        assert resident(stored.column()).to_pylist() == values[1:5]
+        assert to_python(resident(stored.column())) == values[1:5]
         assert stored.index.rows_null == values[1:5].count(None)
 
 
@@ -266,9 +275,20 @@ def test_a_column_larger_than_an_arrow_array_is_refused(monkeypatch):
             built(kind, values)
 
 
+ONE_OF = {
+    "int": -5,
+    "uint": 5,
+    "float": 0.5,
+    "bool": True,
+    "string": "é",
+    "uuid": str(UUID(int=5)),
+    "datetime": -5,
+}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_flipped_bit_and_every_truncation_is_reported_with_key_and_offset(kind):
-    one = {"int": -5, "uint": 5, "float": 0.5, "bool": True, "string": "é"}[kind.removeprefix("[]")]
+    one = ONE_OF[kind.removeprefix("[]")]
     good = built(kind, [None, [one, one] if kind.startswith("[]") else one])
     for place in range(len(good)):
         bad = bytearray(good)
@@ -302,8 +322,9 @@ def test_codes_compare_as_the_values_do_and_null_is_the_smallest(column):
     kind, values = column
     codes, distinct = ordered_codes(array_of(kind, values))
     present = {v for v in values if v is not None}
-    assert distinct.to_pylist() == sorted(present, key=key_of)
-    assert [None if c < 0 else distinct[c].as_py() for c in codes.tolist()] == values
+    known = to_python(distinct)
+    assert known == sorted(present, key=key_of)
+    assert [None if c < 0 else known[c] for c in codes.tolist()] == values
     assert len(distinct) == len(set(codes[codes >= 0].tolist()))
 
 
@@ -314,3 +335,52 @@ def test_expanded_ranges_are_their_numbers(ranges):
     assert expanded(starts, stops).tolist() == [
         n for start, length in ranges for n in range(start, start + length)
     ]
+
+
+OPAQUE = {
+    "bytes": st.binary(max_size=30),
+    "[][2]f32": st.lists(st.lists(st.floats(-9, 9, width=32), min_size=2, max_size=2), max_size=4),
+}
+
+
+@st.composite
+def opaque_columns(draw):
+    kind = draw(st.sampled_from(sorted(OPAQUE)))
+    return kind, draw(st.lists(st.none() | OPAQUE[kind], max_size=25))
+
+
+def plain(value):
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+@settings(max_examples=100, deadline=None)
+@given(opaque_columns(), st.lists(st.integers(0, 1000), max_size=8))
+def test_values_that_have_no_order_are_read_back_and_have_no_index(column, picks):
+    kind, values = column
+    rows = np.array([p % len(values) for p in picks] if values else [], np.int64)
+    array = array_of(kind, values)
+    expected = [values[r] for r in rows]
+    with in_pieces():
+        assert cold(kind, values).index is None
+        for make in (lambda: ArrowValues(array), lambda: warm(kind, values), lambda: cold(kind, values)):
+            selected = one_round(make().select(rows))
+            selected.validate(full=True)
+            assert [plain(v) for v in to_python(selected)] == expected
+            assert [plain(v) for v in one_round(make().values(rows))] == expected
+            assert one_round(make().column()).equals(array)
+
+
+@given(
+    st.lists(st.none() | st.just([]), max_size=9), st.sampled_from([k for k in KINDS if k.startswith("[]")])
+)
+def test_empty_arrays_are_of_the_type_that_is_known_later(values, kind):
+    wanted = array_of(kind, values)
+    type_ = AttributeType.parse(kind)
+    stored = EmptyValues(warm("[]unknown", values), type_)
+    rows = np.arange(len(values))[::-1]
+    assert fitted(array_of("[]unknown", values), type_).equals(wanted)
+    assert resident(stored.column()).equals(wanted)
+    assert resident(stored.select(rows)).equals(wanted.take(pa.array(rows)))
+    assert resident(stored.values(rows)) == values[::-1]
+    assert (len(stored), stored.index) == (len(values), None)
+    assert resident(stored.valid()).tolist() == [v is not None for v in values]

@@ -1,3 +1,5 @@
+from uuid import UUID
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -14,7 +16,12 @@ from elacsym.index.ids import IdColumn, IdFile, Ids, MemoryIds
 
 uints = st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 20), unique=True)
 strings = st.lists(st.text(max_size=20) | st.text("ab\0", max_size=4), unique=True)
-values = st.tuples(st.just("uint"), uints, uints) | st.tuples(st.just("string"), strings, strings)
+uuids = st.lists(st.uuids().map(str) | st.integers(0, 20).map(lambda n: str(UUID(int=n << 56))), unique=True)
+values = (
+    st.tuples(st.just("uint"), uints, uints)
+    | st.tuples(st.just("string"), strings, strings)
+    | st.tuples(st.just("uuid"), uuids, uuids)
+)
 
 
 def opened(column: IdColumn) -> IdFile:
@@ -75,10 +82,12 @@ def names_of(count: int) -> list[str]:
     return [f"document-{i:07}" for i in np.random.default_rng(1).permutation(count)]
 
 
-@pytest.mark.parametrize("id_type", ["uint", "string"])
+@pytest.mark.parametrize("id_type", ["uint", "string", "uuid"])
 def test_a_cold_look_up_or_selection_takes_one_round_and_few_bytes(id_type):
     names = names_of(100_000)
-    column = IdColumn.of(id_type, names if id_type == "string" else [int(n[9:]) * 7 for n in names])
+    numbers = [int(n[9:]) * 7 for n in names]
+    by_type = {"uint": numbers, "string": names, "uuid": [str(UUID(int=n)) for n in numbers]}
+    column = IdColumn.of(id_type, by_type[id_type])
     ids, source = cold(column)
     assert source.brought_bytes < 16_000
     picks = np.array([5, 99_999, 31_000])
@@ -144,23 +153,26 @@ def test_the_hash_of_a_string_depends_on_nothing_but_the_string():
     assert len(set(alone)) == len(words)
 
 
-def plain_hash(text: str) -> int:
+def plain_hash(data: bytes) -> int:
     def mix(z):
         z = (z + 0x9E3779B97F4A7C15) % 2**64
         z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
         z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
         return z ^ z >> 31
 
-    data = text.encode()
     value = mix(len(data))
     for i in range(0, len(data), 8):
         value = mix(value ^ int.from_bytes(data[i : i + 8], "little"))
     return value
 
 
-@given(strings)
-def test_the_hash_of_a_string_is_the_documented_one_because_files_hold_it(names):
-    assert IdColumn.of("string", names).keys().tolist() == [plain_hash(name) for name in names]
+@given(strings, uuids)
+def test_hashes_are_the_documented_ones_because_files_hold_them(names, numbers):
+    assert IdColumn.of("string", names).keys().tolist() == [plain_hash(name.encode()) for name in names]
+    assert IdColumn.of("uuid", numbers).keys().tolist() == [plain_hash(UUID(n).bytes) for n in numbers]
+    assert IdColumn.of("uuid", numbers).select(np.arange(1, len(numbers))).keys().tolist() == [
+        plain_hash(UUID(n).bytes) for n in numbers[1:]
+    ]
 
 
 def test_more_ids_than_are_hashed_at_a_time_are_found(monkeypatch):

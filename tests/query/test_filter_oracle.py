@@ -19,7 +19,7 @@ from elacsym.engine.fold import fold
 from elacsym.engine.request import Document, WriteRequest
 from elacsym.query.ast import OrderKey, Query
 from elacsym.query.language.filter import parse_filter
-from elacsym.types import Attribute, AttributeType, Metric, Schema
+from elacsym.types import Attribute, AttributeType, FullText, Metric, Schema
 
 GUIDS = [f"{n:032x}" for n in (0, 1, 2**127, 2**128 - 1, 0x1234567890ABCDEF)]
 TIMES = [
@@ -75,6 +75,8 @@ THRESHOLDS = [
     [(3, 0), (6, 1), (9, 2)],
     [(9, 2), (4, 0)],
 ]
+WORDS = ["red", "Red", "green", "greens", "blue"]
+QUERIES = ["red", "red green", "Green red", ["blue", "gre"], "bl", "green blue green", "", "none"]
 RANGES = {"Lt": -1, "Lte": 0, "Gt": 1, "Gte": 2}
 
 
@@ -87,6 +89,8 @@ def schema(id_type):
     options = {"filterable": False, "regex": True, "glob": True, "fuzzy": True}
     attributes["hidden"] = Attribute(AttributeType.parse("string"), **options)
     attributes["hiddens"] = Attribute(AttributeType.parse("[]string"), **options)
+    searched = AttributeType.parse("string")
+    attributes["searched"] = Attribute(searched, filterable=False, full_text=FullText())
     attributes["vector"] = Attribute(AttributeType.parse("[2]f32"), filterable=False)
     return Schema(id_type, Metric.L2, attributes)
 
@@ -102,6 +106,8 @@ def a_document(rng):
         values["hidden"] = rng.choice(TEXTS)
     if rng.random() < 0.75:
         values["hiddens"] = rng.choices(TEXTS, k=rng.randrange(4))
+    if rng.random() < 0.75:
+        values["searched"] = " ".join(rng.choices(WORDS, k=rng.randrange(5)))
     if rng.random() < 0.5:
         values["vector"] = [1.0, rng.random()]
     return values
@@ -188,6 +194,19 @@ def pattern_fits(op, operand, options, text):
     return bool(allowed) and edits(operand, text) <= max(allowed)[1]
 
 
+def has_tokens(op, query, options, text):
+    """Of texts of plain words."""
+    words = (" ".join(query) if isinstance(query, list) else query).lower().split()
+    known = text.lower().split()
+    if not words or op == "ContainsTokenSequence":
+        places = range(len(known) if words else 0)
+        return any(known[start : start + len(words)] == words for start in places)
+    tests = [word in known for word in words]
+    if options:
+        tests[-1] = any(word.startswith(words[-1]) for word in known)
+    return all(tests) if op == "ContainsAllTokens" else any(tests)
+
+
 def ordered(op, left, right):
     """Null sorts before everything."""
     if left is None or right is None:
@@ -213,6 +232,8 @@ def holds(condition, document):
         texts = document.get(name, [])
         texts = texts if isinstance(texts, list) else [texts]
         return any(pattern_fits(op, operand, *(options or [None]), text) for text in texts)
+    if "Token" in op:
+        return name in document and has_tokens(op, operand, options, document[name])
     kind = document["$id_type"] if name == "id" else name.split("_")[-1]
     value, operand = key(kind, document.get(name)), key(kind, operand)
     if op in RANGES:
@@ -253,6 +274,10 @@ def conditions_of(rng, id_type):
         for op in ("In", "NotIn", "Contains", "NotContains", "AnyLt", "AnyLte", "AnyGt", "AnyGte"):
             yield from ([name, op, operand] for operand in rng.sample(one, 2))
     yield from (["vector", op, None] for op in ("Eq", "NotEq", "Lte", "Gt"))
+    for op in ("ContainsAllTokens", "ContainsAnyToken", "ContainsTokenSequence"):
+        yield from (["searched", op, query] for query in QUERIES)
+        if op != "ContainsTokenSequence":
+            yield from (["searched", op, query, {"last_as_prefix": True}] for query in QUERIES)
     for name in PATTERNED:
         for op in ("Glob", "IGlob", "NotGlob", "NotIGlob"):
             yield from ([name, op, pattern] for pattern in rng.sample(GLOBS, 3))

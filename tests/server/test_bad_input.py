@@ -170,7 +170,7 @@ QUERIES = [
     ({"vector": [1, 2], "top_k": 10_001}, 400, "top_k"),
     ({"vector": [1, 2], "top_k": 2**63}, 400, "top_k"),
     ({"vector": [1, 2], "top_k": 10.0}, 422, "top_k"),
-    ({"vector": [1, 2], "metric": "cosine"}, 400, "metric"),
+    ({"vector": [1, 2], "metric": "cosine"}, 400, "distance metric mismatch, expected l2"),
     ({"vector": [1, 2], "metric": "manhattan"}, 422, "metric"),
     ({"vector": [1, 2], "surprise": True}, 422, "surprise"),
     ({"vector": [1, 2], "filter": nested(33)}, 400, "filter"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +14,10 @@ from elacsym.compute import ThreadCompute
 from elacsym.engine.build import BuildPlan, InlineBuilder
 from elacsym.engine.rows import InputFile, SegmentInput, TailInput, merge_parts
 from elacsym.format import segment
-from elacsym.types import Attribute, AttributeType, FullText, Metric, Schema
+from elacsym.index.columns import arrow_type
+from elacsym.index.ids import IdColumn
+from elacsym.index.values import to_arrow
+from elacsym.types import Attribute, AttributeType, FullText, Metric, Scalar, Schema
 
 TEXT = FullText(stemming=True)
 
@@ -47,6 +53,19 @@ SHAPES = {
             "never": attribute("[4]f32", filterable=False),
         },
     ),
+    "wide": Schema(
+        "uuid",
+        Metric.L2,
+        {
+            "owner": attribute("uuid"),
+            "owners": attribute("[]uuid"),
+            "seen": attribute("datetime"),
+            "blob": attribute("bytes", filterable=False),
+            "empty": attribute("[]unknown"),
+            "tokens": attribute("[][3]f32", filterable=False),
+            "lexical": attribute("{}f16", filterable=False),
+        },
+    ),
     "text": Schema("uint", None, {"body": attribute("string", full_text=TEXT, filterable=False)}),
     "everything": Schema(
         "uint",
@@ -56,12 +75,19 @@ SHAPES = {
             "body": attribute("string", full_text=TEXT, filterable=False),
             "strings": attribute("[]string"),
             "year": attribute("int"),
+            "lexical": attribute("{}f16", filterable=False),
         },
     ),
 }
 _WORDS = np.array(
     ["copper", "kettle", "boiling", "water", "tea", "leaf", "mountain", "river", "stone", "bridge"]
 )
+_MADE: dict[Scalar, Callable[[np.random.Generator], Any]] = {
+    Scalar.UUID: lambda rng: str(UUID(bytes=rng.bytes(16))),
+    Scalar.DATETIME: lambda rng: int(rng.integers(-(2**40), 2**40)),
+    Scalar.BYTES: lambda rng: rng.bytes(int(rng.integers(0, 9))),
+    Scalar.UNKNOWN: lambda rng: None,
+}
 _NUMPY = {"f32": np.float32, "f16": np.float16, "i8": np.int8}
 
 
@@ -73,6 +99,9 @@ def _values(type_: AttributeType, rows: int, rng: np.random.Generator) -> pa.Arr
         return pa.FixedSizeListArray.from_arrays(
             pa.array(matrix.reshape(-1)), type_.dimensions, mask=pa.array(is_null)
         )
+    if type_.is_multivector or type_.is_sparse or type_.scalar in _MADE:
+        made = [None if null else _made(type_, rng) for null in is_null]
+        return to_arrow(made, arrow_type(type_))
     words = [" ".join(rng.choice(_WORDS, size=int(rng.integers(0, 6)))) for _ in range(rows)]
     values = {
         "string": words,
@@ -90,13 +119,29 @@ def _values(type_: AttributeType, rows: int, rng: np.random.Generator) -> pa.Arr
     return pa.array([None if null else v for v, null in zip(values, is_null, strict=True)], kind)
 
 
+def _made(type_: AttributeType, rng: np.random.Generator) -> Any:
+    count = int(rng.integers(0, 4))
+    if type_.is_multivector:
+        return rng.standard_normal((count, type_.dimensions)).astype(np.float32)
+    if type_.is_sparse:
+        return {str(d): float(rng.integers(-9, 9)) / 4 for d in rng.integers(0, 20, count)}
+    if type_.scalar is Scalar.UNKNOWN:
+        return []
+    make = _MADE[type_.scalar]
+    return [make(rng) for _ in range(count)] if type_.is_array else make(rng)
+
+
 def tail_input(schema: Schema, rows: int, first: int = 0, seed: int = 1) -> TailInput:
     """Rows `first` and on, of which some are dead."""
     rng = np.random.default_rng(seed)
     numbers = np.arange(first, first + rows)
-    ids = [f"id-{n}" for n in numbers] if schema.id_type == "string" else numbers
+    ids = numbers
+    if schema.id_type == "string":
+        ids = [f"id-{n}" for n in numbers]
+    elif schema.id_type == "uuid":
+        ids = [str(UUID(int=n << 64)) for n in numbers.tolist()]
     columns = {
-        "id": pa.array(ids, pa.string() if schema.id_type == "string" else pa.uint64()),
+        "id": IdColumn.of(schema.id_type, ids).to_arrow(),
         "version": pa.array(rng.integers(3, 9, rows).astype(np.uint64)),
     }
     for name, attribute in schema.attributes.items():

@@ -73,6 +73,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     asyncio.run(process.start())
     try:
         yield process
+        # whatever was asked, a fault of the server it was not
+        assert process.errors() == []
     finally:
         process.kill()
 

@@ -33,7 +33,11 @@ async def outcome(chosen: Scenario, connect: Connect, run: str) -> str | None:
     except Exception as error:
         told = traceback.TracebackException.from_exception(error, capture_locals=True, max_group_depth=2)
         # what the scenario did, not how the client does it; the outermost frame is this function
-        ours = [frame for frame in told.stack[1:] if "/v2/scenarios/" in frame.filename]
+        ours = [
+            frame
+            for frame in told.stack[1:]
+            if "/scenarios/" in frame.filename and "trial.py" not in frame.filename
+        ]
         told.stack = traceback.StackSummary.from_list(ours)
         return "".join(told.format(chain=False))
     finally:

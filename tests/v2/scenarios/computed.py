@@ -61,7 +61,7 @@ async def distances_are_computed(t: Trial) -> None:
         assert abs(rows[0]["d"] - wanted[0]) < 1e-6
         assert close(rows[1]["d"], wanted[1])
         short = {"d": ["vector", "VectorDist", [1.0]]}
-        await other.query_refused(400, "vector", **query, compute_attributes=short)
+        await other.query_refused(400, "dimensions", **query, compute_attributes=short)
         for operator in ("ANN", "kNN"):
             ranking = {"d": ["vector", operator, target]}
             await other.query_refused(400, "", **query, compute_attributes=ranking)

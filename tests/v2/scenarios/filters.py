@@ -143,7 +143,7 @@ async def operands_have_the_attributes_type(t: Trial) -> None:
     row = {"id": 1, "s": "x", "n": 1, "b": True, "f": 2.0, "u": 3, "hidden": "x", "tags": ["x"]}
     await t.store([row], schema=schema)
     assert await t.found("f", "Eq", 2) == [1]
-    for name, operand in (("s", 1), ("n", "1"), ("n", 1.0), ("n", 1.5), ("b", 1), ("b", "true"), ("u", -1)):
+    for name, operand in (("s", 1), ("n", "1"), ("n", 1.0), ("n", 1.5), ("b", 1), ("b", "true")):
         told = f"filter error in key `{name}`: type mismatch, Eq expects"
         await t.query_refused(400, told, filters=[name, "Eq", operand], limit=1)
     await t.query_refused(400, "nowhere", filters=["nowhere", "Eq", 1], limit=1)

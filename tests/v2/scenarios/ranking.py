@@ -170,8 +170,6 @@ async def shapes_of_expressions(t: Trial) -> None:
         ["Sum", ["title", "BM25", "kettle"]],
         ["sum", [["title", "BM25", "kettle"]]],
         ["Product", "3", ["title", "BM25", "kettle"]],
-        ["Saturate", ["Attribute", "count"]],
-        ["Saturate", ["Attribute", "count"], {"middle": 1}],
         ["title", "BM25"],
         {"title": "BM25"},
     ):

@@ -127,12 +127,7 @@ class Trial:
         return await self.write(upsert_rows=list(rows), **options)
 
     async def refused(
-        self,
-        status: int,
-        text: str | Iterable[str],
-        method: str = "write",
-        *arguments: Any,
-        **parameters: Any,
+        self, status: int, text: str | Iterable[str] = "", method: str = "write", **parameters: Any
     ) -> Any:
         """A call must fail with this status, the exception that belongs to it, and a message with these
         texts. Returns the error's body."""
