@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from elacsym.clock import new_nonce
-from elacsym.compute import Compute
+from elacsym.compute import Compute, give_way
 from elacsym.engine.choose import Named, by_filter, named
 from elacsym.engine.draft import Draft, declared, drafted, redrafted
 from elacsym.engine.payload import RowChanges
@@ -43,6 +43,8 @@ SMALL_DOCUMENTS = 32
 # up to this many documents, building columns is shorter than a hop to the pool
 _INLINE_DOCUMENTS = 64
 _INLINE_BYTES = 256 * 1024
+# each has a payload of its own, which the event loop takes into the memtable
+_LOOKING_MAX = 64
 # beyond this many ids, looking whether a request shares any takes longer than an entry of its own
 _SHARED_IDS_MAX = 16_384
 
@@ -128,8 +130,12 @@ class Preparer:
         group = _sharing(items, schema)
         known = await self._named([item.request for item in group])
         while len(entry.outcomes) < len(group):
-            run = _run_of(group, len(entry.outcomes), schema)
-            schema = await self._settle(run, schema, entry, known)
+            begin = len(entry.outcomes)
+            run = _looking(group, begin)
+            if run:
+                schema = await self._settle_looking(run, schema, entry, known)
+            else:
+                schema = await self._settle(_run_of(group, begin, schema), schema, entry)
         self._expect(entry.own)
         return Prepared(
             tuple(entry.batches),
@@ -149,48 +155,73 @@ class Preparer:
         except ElacsymError as error:
             return error
 
-    async def _settle(
-        self, run: Sequence[WriteItem], schema: Schema, entry: _Entry, known: Named | ElacsymError | None
+    async def _settle_looking(
+        self,
+        run: Sequence[WriteItem],
+        schema: Schema,
+        entry: _Entry,
+        known: Named | ElacsymError | None,
     ) -> Schema:
+        """Add requests that look at documents by id; the schema after them."""
+        if isinstance(known, ElacsymError):
+            entry.outcomes += [known] * len(run)
+            return schema
+        assert known is not None, "their documents were read"
+        outcomes = await self._compute.bulk.run(_looked_at, run, schema, known)
+        for item, outcome in zip(run, outcomes, strict=True):
+            if isinstance(outcome, ElacsymError):
+                entry.outcomes.append(outcome)
+            else:
+                entry.add([item], outcome)
+                schema = outcome.draft.after
+        return schema
+
+    async def _settle(self, run: Sequence[WriteItem], schema: Schema, entry: _Entry) -> Schema:
         """Add a run to the entry; the schema after it. One that breaks a rule is taken apart to find who
         does."""
         try:
-            changes = await self._together(run, schema, known)
+            changes = await self._together(run, schema)
         except ElacsymError as error:
             if len(run) == 1:
                 entry.outcomes.append(error)
                 return schema
             for item in run:
-                schema = await self._settle([item], schema, entry, known)
+                schema = await self._settle([item], schema, entry)
             return schema
         entry.add(run, changes)
         return changes.draft.after
 
-    async def _together(
-        self, run: Sequence[WriteItem], schema: Schema, known: Named | ElacsymError | None
-    ) -> Encoded:
+    async def _together(self, run: Sequence[WriteItem], schema: Schema) -> Encoded:
         first = run[0]
         request = first.request
-        if len(run) > 1:
-            request = replace(request, upserts=[d for item in run for d in item.request.upserts])
-        rows = len(request.upserts) + len(request.patches) + len(request.deletes)
-        size_bytes = sum(item.size_bytes for item in run)
-        is_short = rows <= _INLINE_DOCUMENTS and size_bytes <= _INLINE_BYTES
+        if request.is_by_filter:
+            draft = await self._compute.bulk.run(_drafted, request, schema, first.draft)
+            read = await self._read(lambda snapshot: by_filter(snapshot, draft))
+            return await self._compute.bulk.run(settled, draft, read)
         if first.encoded is not None and first.encoded.draft.before is schema:
             return first.encoded
-        if not request.is_reading:
-            return await self._run(is_short, _encoded, request, schema, first)
-        draft = await self._run(is_short, _drafted, request, schema, first.draft)
-        if request.is_by_filter:
-            read = await self._read(lambda snapshot: by_filter(snapshot, draft))
-            return await self._run(False, settled, draft, read)
-        if isinstance(known, ElacsymError):
-            raise known
-        assert known is not None, "its documents were read"
-        return await self._run(is_short, settled, draft, known.read(request))
+        if len(run) > 1:
+            request = replace(request, upserts=[d for item in run for d in item.request.upserts])
+        rows, size_bytes = len(request.upserts) + len(request.deletes), sum(item.size_bytes for item in run)
+        if rows <= _INLINE_DOCUMENTS and size_bytes <= _INLINE_BYTES:
+            return _encoded(request, schema, first)
+        return await self._compute.bulk.run(_encoded, request, schema, first)
 
-    async def _run(self, is_short: bool, fn: Callable[..., T], *args: Any) -> T:
-        return fn(*args) if is_short else await self._compute.bulk.run(fn, *args)
+
+def _looked_at(run: Sequence[WriteItem], schema: Schema, known: Named) -> list[Encoded | ElacsymError]:
+    """The outcomes of requests that look at documents by id, each under the schema that the ones before
+    leave."""
+    outcomes: list[Encoded | ElacsymError] = []
+    for item in run:
+        give_way()
+        try:
+            outcome = settled(_drafted(item.request, schema, item.draft), known.read(item.request))
+        except ElacsymError as error:
+            outcomes.append(error)
+        else:
+            outcomes.append(outcome)
+            schema = outcome.draft.after
+    return outcomes
 
 
 def _drafted(request: WriteRequest, schema: Schema, draft: Draft | None) -> Draft:
@@ -253,16 +284,26 @@ def _shares(run: Sequence[WriteItem], changes: RowChanges) -> Iterator[Effects]:
         yield Effects(upserted=count or None, upserted_ids=tuple(shown), bytes_written=written)
 
 
+def _looking(items: Sequence[WriteItem], begin: int) -> Sequence[WriteItem]:
+    """The items from `begin` on that look at documents by id."""
+    end = begin
+    while end < len(items) and items[end].request.is_reading and not items[end].request.is_by_filter:
+        end += 1
+    return items[begin:end]
+
+
 def _sharing(items: Sequence[WriteItem], schema: Schema) -> Sequence[WriteItem]:
     """The first items, as many as can be in one entry: none looks at what one before it may change."""
     touched: set[DocumentId] = set()
-    noted = 0
+    noted = looking = 0
     for position, item in enumerate(items):
         request = item.request
+        looking += request.is_reading
         if not position or not request.is_reading:
             continue
         # before the first document there is nothing to look at, and no type that ids are compared as
-        if request.is_by_filter or items[0].request.is_by_filter or schema.id_type is None:
+        is_alone = request.is_by_filter or items[0].request.is_by_filter or schema.id_type is None
+        if is_alone or looking > _LOOKING_MAX:
             return items[:position]
         for earlier in items[noted:position]:
             touched.update(_touched(earlier.request, schema))

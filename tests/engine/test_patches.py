@@ -142,8 +142,8 @@ async def test_patches_of_different_documents_share_an_entry(database):
     await database.write("docs", upsert(*(Document(i, {"year": i}) for i in range(count))))
     requests = [patch((i, {"year": -i})) for i in range(count)]
     results = await asyncio.gather(*(database.write("docs", request) for request in requests))
-    # those that come while the first one is on its way
-    assert len({result.token.seq for result in results}) <= 2
+    # the first entry has what came before it was cut, and none more than 64
+    assert len({result.token.seq for result in results}) <= 3
     assert [(await _only(database, i))["year"] for i in (1, 50, 99)] == [-1, -50, -99]
 
 
@@ -172,5 +172,5 @@ async def test_many_patches_are_made_in_the_pool(tmp_path):
     # the preparer's own pool
     namespace.writer._preparer._compute = compute
     await database.write("docs", patch(*((i, {"n": -i}) for i in range(500))))
-    assert compute.runs["settled"] == 1
+    assert compute.runs["_looked_at"] == 1
     await database.close()
