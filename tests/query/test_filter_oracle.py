@@ -77,6 +77,7 @@ THRESHOLDS = [
 ]
 WORDS = ["red", "Red", "green", "greens", "blue"]
 QUERIES = ["red", "red green", "Green red", ["blue", "gre"], "bl", "green blue green", "", "none"]
+VECTORS = {"vector": "[2]f32", "sparse": "{}f16", "late": "[][2]f32"}
 RANGES = {"Lt": -1, "Lte": 0, "Gt": 1, "Gte": 2}
 
 
@@ -91,7 +92,9 @@ def schema(id_type):
     attributes["hiddens"] = Attribute(AttributeType.parse("[]string"), **options)
     searched = AttributeType.parse("string")
     attributes["searched"] = Attribute(searched, filterable=False, full_text=FullText())
-    attributes["vector"] = Attribute(AttributeType.parse("[2]f32"), filterable=False)
+    for name, kind in VECTORS.items():
+        attributes[name] = Attribute(AttributeType.parse(kind), filterable=False)
+    attributes["many_unknown"] = Attribute(AttributeType.parse("[]unknown"))
     return Schema(id_type, Metric.L2, attributes)
 
 
@@ -108,8 +111,8 @@ def a_document(rng):
         values["hiddens"] = rng.choices(TEXTS, k=rng.randrange(4))
     if rng.random() < 0.75:
         values["searched"] = " ".join(rng.choices(WORDS, k=rng.randrange(5)))
-    if rng.random() < 0.5:
-        values["vector"] = [1.0, rng.random()]
+    further = {"vector": [1.0, 0.5], "sparse": {"a": 1.0}, "late": [[1.0, 0.5]], "many_unknown": []}
+    values.update({name: value for name, value in further.items() if rng.random() < 0.5})
     return values
 
 
@@ -273,7 +276,12 @@ def conditions_of(rng, id_type):
             yield from ([name, op, rng.choices(one, k=count)] for count in (0, 1, 3))
         for op in ("In", "NotIn", "Contains", "NotContains", "AnyLt", "AnyLte", "AnyGt", "AnyGte"):
             yield from ([name, op, operand] for operand in rng.sample(one, 2))
-    yield from (["vector", op, None] for op in ("Eq", "NotEq", "Lte", "Gt"))
+    for name in (*VECTORS, "many_unknown"):
+        yield from ([name, op, None] for op in ("Eq", "NotEq"))
+    for op in ("Eq", "NotEq", "In", "NotIn", "ContainsAny", "NotContainsAny"):
+        yield from (["many_unknown", op, operand] for operand in ([], ["a"], [1, 2.5], [True]))
+    for op in ("Contains", "NotContains", "AnyLt", "AnyGte", "NotGlob"):
+        yield ["many_unknown", op, "a"]
     for op in ("ContainsAllTokens", "ContainsAnyToken", "ContainsTokenSequence"):
         yield from (["searched", op, query] for query in QUERIES)
         if op != "ContainsTokenSequence":
