@@ -186,6 +186,8 @@ def _summary(inspection: Inspection) -> Table:
         "live rows in segments": f"{manifest.rows_live:,}",
         "segments": f"{len(manifest.segments)} with {show_size(segment_bytes)}",
         "log": f"{inspection.tail_slots} slots from {manifest.applied}, {show_size(inspection.tail_bytes)}",
+        "log begins in": ", ".join(f"{b.home.name} below {b.end}" for b in manifest.bases) or "itself",
+        "pinned by": ", ".join(dict.fromkeys(pin.holder for pin in manifest.pins)) or "nobody",
         "jobs under way": ", ".join(f"{i.kind} {i.job}" for i in manifest.intents) or "none",
         "id type": manifest.schema.id_type or "not known yet",
         "metric": str(manifest.schema.metric or "none"),
@@ -199,11 +201,13 @@ def _summary(inspection: Inspection) -> Table:
 
 def _segments(manifest: Manifest) -> Table:
     numeric = ("rows", "live", "level", "size", "slots")
-    made = table("segments", "job", "rows", "live", "level", "slots", "size", "files", numeric=numeric)
+    columns = ("job", "home", "rows", "live", "level", "slots", "size", "files")
+    made = table("segments", *columns, numeric=numeric)
     for segment in manifest.segments:
         files = ", ".join(f"{f.part} {show_size(f.size_bytes)}" for f in segment.files)
         made.add_row(
             segment.job,
+            escape((segment.home or manifest.home).name),
             f"{segment.rows:,}",
             f"{segment.rows_live:,}",
             str(segment.level),

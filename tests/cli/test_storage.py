@@ -1,11 +1,19 @@
 """`inspect`, `scrub` and `doctor` on a folder, without a server."""
 
+import asyncio
+import random
+
+import numpy as np
 import orjson
 import pytest
+from support.database import document, open_database, schema, upsert
 
 from elacsym.client import Client
 from elacsym.demo.local import running_server
+from elacsym.engine.fold import fold
 from elacsym.format.keys import NamespaceKeys
+from elacsym.log import bucket
+from elacsym.store.local import LocalStore
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +118,31 @@ def test_a_bad_setting_is_one_line(elacsym, monkeypatch):
         code, _, err = elacsym(command)
         assert (code, err.count("\n")) == (1, 1)
         assert "did you mean ELACSYM_STORAGE" in err
+
+
+def test_inspect_shows_what_a_branch_shares(elacsym, tmp_path):
+    async def branch():
+        store = LocalStore(tmp_path / "data")
+        await bucket.ensure(store, random.Random(1))
+        database = await open_database(store, cache_path=tmp_path)
+        await database.create("source", schema())
+        for id_ in (1, 2):
+            await database.write("source", upsert(document(id_, np.random.default_rng(id_))))
+            if id_ == 1:
+                await fold(await database.namespace("source"))
+        await database.branch("source", "leaf")
+        await database.write("leaf", upsert(document(3, np.random.default_rng(3))))
+        await database.close()
+        await store.close()
+
+    asyncio.run(branch())
+    code, out, err = elacsym("inspect", "leaf", "--storage", tmp_path / "data", "--json")
+    found = orjson.loads(out)
+    assert code == 0, err
+    assert [segment["home"]["name"] for segment in found["segments"]] == ["source"]
+    assert [line["kind"] for line in found["tail"]] == ["write", "claim", "write"]
+    assert [base["home"]["name"] for base in found["bases"]] == ["source"]
+    _, out, _ = elacsym("inspect", "source", "--storage", tmp_path / "data")
+    assert "leaf" in out
+    code, out, _ = elacsym("scrub", "leaf", "--storage", tmp_path / "data", "--json")
+    assert (code, orjson.loads(out)[0]["problems"]) == (0, [])
