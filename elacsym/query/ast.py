@@ -237,11 +237,13 @@ Score = Bm25 | Sum | Max | Product | Indicator | AttributeValue | Saturate | Dec
 
 @dataclass(frozen=True, slots=True)
 class VectorLeg:
-    """Nearest neighbours. vector: (d,) float32, finite. weight: its share in a fusion."""
+    """Nearest neighbours. vector: (d,) float32, finite. weight: its share in a fusion. path: where it stands,
+    if not in the fields of v1."""
 
     attribute: str
     vector: npt.NDArray[np.float32]
     weight: float = 1.0
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +264,7 @@ class MultiVectorLeg:
     attribute: str
     vectors: npt.NDArray[np.float32]
     weight: float = 1.0
+    path: str = "rank_by"
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +275,7 @@ class SparseLeg:
     attribute: str
     vector: tuple[tuple[str, float], ...]
     weight: float = 1.0
+    path: str = "rank_by"
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,10 +292,12 @@ Leg = VectorLeg | MultiVectorLeg | SparseLeg | TextLeg | ScoreLeg
 
 @dataclass(frozen=True, slots=True)
 class OrderKey:
-    """One key of an attribute order. Nulls come first ascending, last descending."""
+    """One key of an attribute order. Nulls come first ascending, last descending. path: where it stands, if
+    not in the fields of v1."""
 
     attribute: str
     descending: bool = False
+    path: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,34 +45,34 @@ def check_vector(vector: Any, kind: AttributeType, path: str, *, axes: int = 1) 
 
 def _check_vector_leg(leg: VectorLeg, schema: Schema) -> None:
     if leg.attribute not in schema.attributes and not schema.vectors():
-        raise InvalidRequest("vector", "the namespace has no vectors")
-    kind = known(leg.attribute, schema, "vector_field").type
+        raise InvalidRequest(leg.path or "vector", "the namespace has no vectors")
+    name_path = leg.path or "vector_field"
+    kind = known(leg.attribute, schema, name_path).type
     if not kind.is_vector:
         several = "; search it with a list of vectors" if kind.is_multivector else ""
         raise InvalidRequest(
-            "vector_field", f"attribute '{leg.attribute}' is of type {kind}, not a vector{several}"
+            name_path, f"attribute '{leg.attribute}' is of type {kind}, not a vector{several}"
         )
-    check_vector(leg.vector, kind, "vector")
+    check_vector(leg.vector, kind, f"{leg.path}[2]" if leg.path else "vector")
     _check_weight("vector_weight", leg.weight)
 
 
 def _check_multivector_leg(leg: MultiVectorLeg, schema: Schema) -> None:
-    kind = known(leg.attribute, schema, "rank_by").type
+    kind = known(leg.attribute, schema, leg.path).type
     if not kind.is_multivector:
         raise InvalidRequest(
-            "rank_by", f"attribute '{leg.attribute}' is of type {kind}, not an array of vectors"
+            leg.path, f"attribute '{leg.attribute}' is of type {kind}, not an array of vectors"
         )
-    check_vector(leg.vectors, kind, "rank_by", axes=2)
-    _check_weight("vector_weight", leg.weight)
+    check_vector(leg.vectors, kind, f"{leg.path}[2]", axes=2)
 
 
 def _check_sparse_leg(leg: SparseLeg, schema: Schema) -> None:
-    kind = known(leg.attribute, schema, "rank_by").type
+    kind = known(leg.attribute, schema, leg.path).type
     if not kind.is_sparse:
-        raise InvalidRequest("rank_by", f"attribute '{leg.attribute}' is of type {kind}, not a sparse vector")
+        raise InvalidRequest(leg.path, f"attribute '{leg.attribute}' is of type {kind}, not a sparse vector")
     for dimension, weight in leg.vector:
         if not math.isfinite(weight):
-            raise InvalidRequest("rank_by", f"the weight of '{dimension}' must be finite, not {weight}")
+            raise InvalidRequest(leg.path, f"the weight of '{dimension}' must be finite, not {weight}")
 
 
 def _check_text_leg(leg: TextLeg, schema: Schema) -> None:

@@ -134,11 +134,10 @@ def _check_order(order_by: Sequence[OrderKey], schema: Schema) -> None:
     if len(order_by) > ORDER_KEYS_MAX:
         raise InvalidRequest("order_by", f"has {len(order_by)} keys, at most {ORDER_KEYS_MAX} are allowed")
     for index, key in enumerate(order_by):
-        kind = known(key.attribute, schema, f"order_by[{index}]").type
+        path = key.path or f"order_by[{index}]"
+        kind = known(key.attribute, schema, path).type
         if kind.is_array or not kind.is_plain or kind.scalar is Scalar.BYTES:
-            raise InvalidRequest(
-                f"order_by[{index}]", f"'{key.attribute}' is of type {kind}, which has no order"
-            )
+            raise InvalidRequest(path, f"'{key.attribute}' is of type {kind}, which has no order")
 
 
 def _check_excluded(query: Query) -> None:

@@ -53,7 +53,7 @@ def refused(query: Query, schema=SCHEMA) -> InvalidRequest:
         ("top_k", Query(top_k=0, **ORDERED)),
         ("top_k", Query(top_k=10_001, **ORDERED)),
         ("top_k", Query(top_k=True, **ORDERED)),
-        ("metric", Query(legs=(GOOD_VECTOR,), metric=Metric.COSINE)),
+        ("distance_metric", Query(legs=(GOOD_VECTOR,), metric=Metric.COSINE)),
         ("vector", Query(legs=(vector(1.0),))),
         ("vector", Query(legs=(VectorLeg("vector", np.ones((1, DIMENSIONS), np.float32)),))),
         ("vector[1]", Query(legs=(vector(1.0, NAN, 0.0),))),

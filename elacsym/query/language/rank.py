@@ -57,12 +57,12 @@ def parse_rank_by(value: Any, path: str = "rank_by", *, has_filter: bool) -> Ran
         case [str(), "asc" | "desc"]:
             return RankBy(order_by=(_key(parts, path),))
         case [str() as name, "ANN" | "kNN" as word, *rest]:
-            leg = _vector_leg(name, _only(rest, word, path), f"{path}[2]")
+            leg = _vector_leg(name, _only(rest, word, path), path)
             if word == "kNN" and not has_filter:
                 raise InvalidRequest(path, "kNN requires filters")
             return RankBy(legs=(leg,), exact=word == "kNN")
         case [str() as name, "SparseKNN", *rest]:
-            return RankBy(legs=(_sparse_leg(name, _only(rest, "SparseKNN", path), f"{path}[2]"),))
+            return RankBy(legs=(_sparse_leg(name, _only(rest, "SparseKNN", path), path),))
     return RankBy(legs=(ScoreLeg(parse_score(parts, path)),))
 
 
@@ -82,17 +82,17 @@ def _order(pairs: list[Any], path: str) -> tuple[OrderKey, ...]:
 def _key(pair: Any, path: str) -> OrderKey:
     match pair:
         case [str() as name, "asc" | "desc" as direction]:
-            return OrderKey(name, direction == "desc")
+            return OrderKey(name, direction == "desc", path)
     raise InvalidShape(path, 'an attribute with its direction is expected, as in ["year", "desc"]')
 
 
 def _vector_leg(name: str, query: Any, path: str) -> VectorLeg | MultiVectorLeg:
     match query:
         case ["Embed", *_]:
-            raise _no_embedding(query, path)
+            raise _no_embedding(query, f"{path}[2]")
         case [list() | str(), *_]:
-            return MultiVectorLeg(name, decode_several(query, path))
-    return VectorLeg(name, decode(query, path))
+            return MultiVectorLeg(name, decode_several(query, f"{path}[2]"), path=path)
+    return VectorLeg(name, decode(query, f"{path}[2]"), path=path)
 
 
 def _no_embedding(query: list[Any], path: str) -> InvalidRequest:
@@ -106,9 +106,9 @@ def _no_embedding(query: list[Any], path: str) -> InvalidRequest:
 
 
 def _sparse_leg(name: str, query: Any, path: str) -> SparseLeg:
-    weights = expect(query, dict, path)
-    vector = tuple((dimension, number(w, f"{path}.{dimension}")) for dimension, w in weights.items())
+    weights = expect(query, dict, f"{path}[2]")
+    vector = tuple((dimension, number(w, f"{path}[2].{dimension}")) for dimension, w in weights.items())
     for dimension, weight in vector:
         if not math.isfinite(weight):
-            raise InvalidRequest(f"{path}.{dimension}", f"must be finite, not {weight}")
-    return SparseLeg(name, vector)
+            raise InvalidRequest(f"{path}[2].{dimension}", f"must be finite, not {weight}")
+    return SparseLeg(name, vector, path=path)
