@@ -158,12 +158,6 @@ class Analyzer:
         kept = [number for number, place in enumerate(places) if place]
         return places[kept[0] : kept[-1] + 1] if kept else []
 
-    def query_tokens(self, query: str | Sequence[str]) -> list[str]:
-        """The terms of a query, which is a text, or tokens that are analysed each."""
-        return [
-            token for text in ([query] if isinstance(query, str) else query) for token in self.tokens(text)
-        ]
-
     def segments(self, text: str) -> list[str]:
         """What the tokenizer cuts a text into, before any other step."""
         if self._rules is None:

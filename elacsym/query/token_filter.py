@@ -8,12 +8,11 @@ its place, in the query and in the text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from elacsym.format.reading import Steps, together
-from elacsym.index.text import TextIndex
+from elacsym.index.text import TextIndex, mark
 from elacsym.index.tokenize import PRE_TOKENIZED, Analyzer, analyzer
 from elacsym.query.ast import Tokens
 from elacsym.query.columns import Bools, values_in
@@ -30,7 +29,7 @@ def token_rows(condition: Tokens, schema: Schema, part: Part) -> Steps[Bools]:
     settings = schema.attributes[condition.field].full_text
     assert settings is not None, condition.field
     analysis = analyzer(settings)
-    sequence = _sequence(analysis, condition.query)
+    sequence = analysis.query_places(condition.query)
     terms = [term for term in sequence if term]
     if not terms:
         return np.zeros(part.rows, np.bool_)
@@ -50,40 +49,34 @@ def token_rows(condition: Tokens, schema: Schema, part: Part) -> Steps[Bools]:
 
 def _with_tokens(index: TextIndex, terms: Sequence[str], prefix: str | None, *, is_all: bool) -> Steps[Bools]:
     """The rows that have all or any of some terms and, where there is a prefix, of terms that begin so."""
-    names = dict.fromkeys(terms)
-    steps: list[Steps[Any]] = [index.want(names)]
+    steps = [_with_term(index, term) for term in dict.fromkeys(terms)]
     if prefix is not None:
-        steps.append(index.terms_with_prefix(prefix, index.terms_total))
-    _, *found = yield from together(steps)
-    # rows have to have one term of each group, or of any
-    groups = [[name] for name in names] + found
-    entries = [[entry for name in group if (entry := index.term(name)) is not None] for group in groups]
-    if is_all and not all(entries):
-        return np.zeros(index.rows_total, np.bool_)
-    yield from index.bring([entry for group in entries for entry in group])
-    mask = np.full(index.rows_total, is_all, np.bool_)
-    for group in entries:
-        has_one = np.zeros(index.rows_total, np.bool_)
-        for entry in group:
-            has_one[index.postings(entry).listed()[0]] = True
-        (np.logical_and if is_all else np.logical_or)(mask, has_one, out=mask)
+        steps.append(index.rows_with_prefix(prefix))
+    mask, *others = yield from together(steps)
+    for other in others:
+        (np.logical_and if is_all else np.logical_or)(mask, other, out=mask)
     return mask
 
 
-def _sequence(analysis: Analyzer, query: str | tuple[str, ...]) -> list[str]:
-    """The terms of a query by their places, empty where one was dropped."""
-    texts = (query,) if isinstance(query, str) else query
-    return [analysis.term(segment) for text in texts for segment in analysis.segments(text)]
+def _with_term(index: TextIndex, term: str) -> Steps[Bools]:
+    """(rows,) bool, fresh: which rows have a term. Two rounds."""
+    yield from index.want([term])
+    entry = index.term(term)
+    mask = np.zeros(index.rows_total, np.bool_)
+    if entry is not None:
+        yield from index.bring([entry])
+        mark(mask, index.postings(entry))
+    return mask
 
 
 def _sequences(analysis: Analyzer, value: str | list[str], *, is_one: bool) -> Iterator[list[str]]:
     """The terms of each text of a value by their places; is_one: its elements are the tokens of one text."""
     if isinstance(value, str):
-        yield _sequence(analysis, value)
+        yield analysis.places(value)
     elif is_one:
-        yield _sequence(analysis, tuple(value))
+        yield analysis.query_places(value)
     else:
-        yield from (_sequence(analysis, element) for element in value)
+        yield from (analysis.places(element) for element in value)
 
 
 def _places_of(sequence: Sequence[str]) -> list[tuple[int, str]]:

@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 from threading import Thread
 
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tantivy import TextAnalyzerBuilder, Tokenizer
 
-from elacsym.errors import InvalidRequest, InvalidShape
+from elacsym.errors import InvalidRequest, InvalidShape, UnknownAnalysis
 from elacsym.index import tokenize
 from elacsym.index.tokenize import analyzer, check_full_text
 from elacsym.types import FullText
@@ -263,3 +264,58 @@ def test_threads_that_share_an_analyzer_get_the_tokens_of_their_texts():
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_dropped_token_keeps_its_place_and_what_is_no_token_has_none():
+    analysis = tokenize.analyzer(FullText(remove_stopwords=True, max_token_length=5))
+    assert analysis.places("Lord of the _ rings, lengthy king") == ["lord", "", "", "rings", "", "king"]
+    assert analysis.query_places("the lord of rings the") == ["lord", "", "rings"]
+    assert analysis.query_places(("of lord", "the rings")) == ["lord", "", "rings"]
+    assert analysis.query_places("of the") == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        (FullText(), FullText(k1=2.0, b=0.1, k3=0.0, language="german"), True),
+        (FullText(stemming=True), FullText(stemming=True, language="german"), False),
+        (FullText(remove_stopwords=True), FullText(), False),
+        (FullText(), FullText(ascii_folding=True), False),
+        (FullText(), FullText(max_token_length=40), False),
+        (FullText(), FullText(tokenizer="word_v2"), False),
+        (FullText(tokenizer=tokenize.PRE_TOKENIZED), FullText(tokenizer=tokenize.PRE_TOKENIZED, b=0.5), True),
+    ],
+)
+def test_settings_have_one_analysis_where_they_give_the_same_terms(one, other, is_same):
+    assert (tokenize.analysis_of(one) == tokenize.analysis_of(other)) is is_same
+
+
+@pytest.mark.parametrize("unknown", ["2:word_v4:39", "1:word_v5:39", "", "nonsense"])
+def test_an_analysis_of_a_later_program_is_refused(unknown):
+    tokenize.check_analysis(tokenize.analysis_of(FullText()), "key")
+    with pytest.raises(UnknownAnalysis, match="which this program lacks"):
+        tokenize.check_analysis(unknown, "key")
+
+
+SAMPLE = """The running dogs were quickly generalizing the houses of relationships and nationalities
+in 2024, 3.14. Die laufenden Hunde waren schnell in den Häusern der Möglichkeiten; straße
+ÄPFEL. Les chevaux couraient rapidement dans les maisons nationales. Los perros corriendo
+rápidamente en las casas nacionales. I cani correvano nelle case nazionali. Os cachorros
+correndo nas casas nacionais. De honden liepen snel in de huizen. Hundarna sprang snabbt i
+husen. Hundene løb hurtigt i husene. Hundene løp raskt i husene. Koirat juoksivat nopeasti
+taloissa. A kutyák gyorsan futottak a házakban. Câinii alergau repede în casele naționale.
+Собаки быстро бегали в национальных домах. Τα σκυλιά έτρεχαν γρήγορα στα σπίτια. Köpekler
+evlerde hızlıca koşuyordu. الكلاب تركض بسرعة في البيوت. நாய்கள் வீடுகளில் வேகமாக ஓடின.
+東京タワー 👩‍👩‍👧 🇫🇷 e.g. U.S.A. fish@sea.com don't l'été naïve Zürich ﬁn æther"""  # noqa: RUF001
+
+
+def test_the_terms_of_a_text_are_those_of_this_version_of_the_analysis():
+    """Indexes outlive the program: where this fails because of another release of the libraries, raise
+    ANALYSIS_VERSION, so that old indexes are not asked for terms that they do not have."""
+    found = hashlib.blake2b(digest_size=16)
+    for tokenizer in sorted(tokenize.tokenizer_names - {tokenize.PRE_TOKENIZED}):
+        found.update(repr(tokens(SAMPLE, tokenizer=tokenizer, ascii_folding=True)).encode())
+    for language in sorted(tokenize.languages):
+        drops = language not in ("arabic", "greek", "romanian", "tamil", "turkish")
+        found.update(repr(tokens(SAMPLE, language=language, stemming=True, remove_stopwords=drops)).encode())
+    assert (tokenize.ANALYSIS_VERSION, found.hexdigest()) == (1, "77b237d3eb5a28e825a05267bcf9e9ef")
