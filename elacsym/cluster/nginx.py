@@ -63,7 +63,7 @@ http {
     map "$$request_method $$request_uri" $$kind {
         default write;
         "~^(GET|HEAD) " read;
-        "~^POST /v[0-9]+/namespaces/[^/?]+/(query|documents/get|_debug/recall)([?]|$$)" read;
+        "~^POST /v[0-9]+/namespaces/[^/?]+/(query|explain_query|documents/get|_debug/recall)([?]|$$)" read;
         "~^(PUT|DELETE) " once;
     }
     # what can stand in a JSON text

@@ -3,50 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 
 import httpx
 import pytest
 from crash.processes import ServerProcess
 from v2.catalogue import SCENARIOS
-from v2.scenarios.trial import NEWEST, OLDEST
-
-TESTS = Path(__file__).parents[1]
-KEY = "a-key-of-tests"
-MODES = ("sync", "async")
-
-
-@dataclass(frozen=True)
-class Way:
-    """A version of the client, used in one of its two modes."""
-
-    version: str
-    mode: str
-
-    def __str__(self) -> str:
-        return f"{self.version}-{self.mode}"
-
-    def __lt__(self, other: Way) -> bool:
-        return str(self) < str(other)
-
-    @property
-    def path(self) -> str | None:
-        """`PYTHONPATH` of an interpreter that finds this version; None if there is no such version here."""
-        if self.version == NEWEST:
-            return str(TESTS) if find_spec("turbopuffer") else None
-        folder = os.environ.get("ELACSYM_TURBOPUFFER_2")
-        return f"{folder}{os.pathsep}{TESTS}" if folder else None
-
-
-WAYS = [Way(version, mode) for version in (OLDEST, NEWEST) for mode in MODES]
+from v2.ways import KEY, WAYS, Way, run
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -87,17 +51,6 @@ def http(server: ServerProcess) -> Iterator[httpx.Client]:
         yield client
 
 
-def _run(way: Way, url: str, names: list[str]) -> dict[str, str | None]:
-    environment = os.environ | {"PYTHONPATH": way.path}
-    run = f"{way}-{os.getpid()}"
-    command = [sys.executable, "-m", "v2.run_scenarios", way.mode, url, KEY, run, *names]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    results = {line["scenario"]: line["failure"] for line in lines}
-    ended = f"the interpreter ended with {done.returncode}: {done.stderr[-3000:]}"
-    return {name: results.get(name, ended) for name in names}
-
-
 @pytest.fixture(scope="session")
 def outcomes(request: pytest.FixtureRequest, server: ServerProcess) -> dict[Way, dict[str, str | None]]:
     """What went wrong by way and scenario (None: nothing), of all scenarios that this session asks for."""
@@ -107,5 +60,5 @@ def outcomes(request: pytest.FixtureRequest, server: ServerProcess) -> dict[Way,
         if chosen is not None and "way" in chosen.params and chosen.params["way"].path is not None:
             wanted.setdefault(chosen.params["way"], []).append(chosen.params["scenario"])
     with ThreadPoolExecutor(len(WAYS)) as pool:
-        running = {way: pool.submit(_run, way, server.url, names) for way, names in wanted.items()}
+        running = {way: pool.submit(run, way, server.url, names) for way, names in wanted.items()}
         return {way: future.result() for way, future in running.items()}

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from crash.processes import serving as serving_process
 from server.in_process import serving
-from v2.conftest import KEY
+from v2.ways import KEY
 
 from elacsym.config import Config
 from elacsym.server import run
@@ -94,10 +94,8 @@ async def test_writes_are_refused_while_indexing_lags_unless_they_insist(tmp_pat
     ):
         schema = {"s": {"type": "string", "filterable": False}}
         for n in range(40):
-            body = {
-                "upsert_rows": [{"id": n, "s": random.Random(n).randbytes(2_000).hex()}],
-                "schema": schema,
-            }
+            text = random.Random(n).randbytes(100_000).hex()
+            body = {"upsert_rows": [{"id": n, "s": text}], "schema": schema}
             answer = await http.post(NS, json=body)
             if answer.status_code == 429:
                 break
