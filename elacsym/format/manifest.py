@@ -27,6 +27,7 @@ FORMAT = 1
 RING_SLOTS = 256
 KEYS_REMEMBERED = 1_024
 MANIFEST_BYTES_MAX = 4 * 2**20
+PINS_MAX = 4_096
 
 
 class State(StrEnum):
@@ -265,6 +266,10 @@ class Manifest:
             "schema": self.schema.to_json(),
             "ring": [list(r) for r in sorted(self.ring.items())],
         }
+        # hundreds of branches of one namespace pin the same jobs
+        jobs = sorted({job for pin in self.pins for job in pin.jobs})
+        number = {job: i for i, job in enumerate(jobs)}
+        body |= {"pinned": jobs, "pins": [_numbered(pin, number) for pin in self.pins]}
         return frame.encode(frame.Kind.MANIFEST, orjson.dumps(body))
 
     @classmethod
@@ -280,13 +285,14 @@ class Manifest:
             value["ring"] = MappingProxyType({int(seq): str(nonce) for seq, nonce in value["ring"]})
             value["segments"] = tuple(_segment(s) for s in value["segments"])
             value["intents"] = tuple(Intent(**(i | {"inputs": tuple(i["inputs"])})) for i in value["intents"])
-            value["pins"] = tuple(_pin(p) for p in value["pins"])
+            pinned = value.pop("pinned")
+            value["pins"] = tuple(_pin(p | {"jobs": [pinned[i] for i in p["jobs"]]}) for p in value["pins"])
             value["holds"] = tuple(Hold(h["name"], _pin(h["pin"])) for h in value["holds"])
             value["bases"] = tuple(Base(Home(**b["home"]), b["end"]) for b in value["bases"])
             value["keys"] = tuple(FoldedKey(**k) for k in value["keys"])
             manifest = cls(**value)
             wrong = manifest.check()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise CorruptObject(key, f"not a manifest: {error}") from error
         if wrong is not None:
             raise CorruptObject(key, wrong)
@@ -329,10 +335,20 @@ def _home(value: dict[str, str] | None) -> Home | None:
     return None if value is None else Home(**value)
 
 
+def _numbered(pin: Pin, number: Mapping[str, int]) -> dict[str, Any]:
+    # not `asdict`, which copies everything and takes a hundred times as long
+    fields = {name: getattr(pin, name) for name in pin.__dataclass_fields__}
+    return fields | {"jobs": [number[job] for job in pin.jobs]}
+
+
 def _pin(value: dict[str, Any]) -> Pin:
     slots = value["slots"]
     return Pin(
-        **(value | {"jobs": tuple(value["jobs"]), "slots": None if slots is None else (slots[0], slots[1])})
+        value["holder"],
+        value["holder_inc"],
+        value["inc"],
+        tuple(value["jobs"]),
+        None if slots is None else (slots[0], slots[1]),
     )
 
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
 
-from elacsym.errors import NamespaceNotFound, Unavailable
+from elacsym.errors import InvalidRequest, NamespaceNotFound, Unavailable
 from elacsym.format.digest import add_sums
 from elacsym.format.manifest import (
     KEYS_REMEMBERED,
+    PINS_MAX,
     RING_SLOTS,
     DeletesRef,
     FoldedKey,
@@ -172,10 +173,17 @@ def replace_segments(
 
 
 def add_pin(manifest: Manifest, pin: Pin) -> Manifest:
-    """Keep the named objects from being collected; the holder refers to exactly those of this generation."""
+    """Keep the named objects from being collected; the holder refers to exactly those of this generation.
+
+    Raises InvalidRequest where there are PINS_MAX.
+    """
     _require_active(manifest)
     if any(p.is_of(pin) for p in manifest.pins):
         return manifest
+    if len(manifest.pins) >= PINS_MAX:
+        raise InvalidRequest(
+            "", f"namespace '{manifest.name}' has {PINS_MAX} branches and copies that share its data already"
+        )
     return replace(manifest, pins=(*manifest.pins, pin))
 
 

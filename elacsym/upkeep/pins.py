@@ -9,6 +9,7 @@ put in place, is withdrawn before. An announcement gets as much time as a collec
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,8 @@ from elacsym.log.manifest_file import ManifestFile
 from elacsym.store.base import ObjectStore
 
 _Holder = tuple[str, str]
+
+_ASKED_AT_ONCE = 16
 
 
 class Pins:
@@ -52,23 +55,28 @@ class Pins:
 
     async def check(self, manifest: Manifest) -> int:
         """Withdraw the pins of branches that will never be; how many are not known to be held yet."""
-        waiting = 0
-        now_s = self._clock.monotonic_s()
         standing = {(pin.holder, pin.holder_inc) for pin in manifest.pins}
         self._confirmed &= standing
         self._announced_s = {key: since for key, since in self._announced_s.items() if key in standing}
-        for pin in manifest.pins:
-            key = (pin.holder, pin.holder_inc)
-            # a holder that exists releases its pin by itself: once seen is enough
-            if key in self._confirmed:
-                continue
-            if await self._is_held(pin):
-                self._confirmed.add(key)
-            elif now_s - self._announced_s.setdefault(key, now_s) < self._grace_s:
-                waiting += 1
-            else:
-                await self._withdraw(pin)
+        # a holder that exists releases its pin by itself: once seen is enough
+        unknown = [pin for pin in manifest.pins if (pin.holder, pin.holder_inc) not in self._confirmed]
+        waiting = 0
+        for start in range(0, len(unknown), _ASKED_AT_ONCE):
+            some = unknown[start : start + _ASKED_AT_ONCE]
+            for pin, is_held in zip(some, await asyncio.gather(*map(self._is_held, some)), strict=True):
+                waiting += await self._is_waiting(pin, is_held=is_held)
         return waiting
+
+    async def _is_waiting(self, pin: Pin, *, is_held: bool) -> bool:
+        """Whether the pin may still come to be held; one that may not is withdrawn."""
+        key, now_s = (pin.holder, pin.holder_inc), self._clock.monotonic_s()
+        if is_held:
+            self._confirmed.add(key)
+            return False
+        if now_s - self._announced_s.setdefault(key, now_s) < self._grace_s:
+            return True
+        await self._withdraw(pin)
+        return False
 
     async def _is_held(self, pin: Pin) -> bool:
         loaded = await self._file(pin.holder).load()

@@ -123,6 +123,7 @@ def test_a_broken_invariant_is_refused_on_encode_and_on_decode(change):
         {"schema": None},
         {"ring": [1]},
         {"keys": 3},
+        {"pinned": []},
     ],
     ids=str,
 )
@@ -158,3 +159,11 @@ def assert_corrupt(data):
     with pytest.raises(CorruptObject) as caught:
         Manifest.decode(data, key="ns/docs/manifest")
     assert caught.value.key == "ns/docs/manifest"
+
+
+def test_a_thousand_branches_do_not_name_every_job_a_thousand_times():
+    jobs = tuple(f"{n:020d}-{n:012x}" for n in range(40))
+    pins = tuple(Pin(f"branch-{n}", f"{n:016x}", "c" * 16, jobs, (3, 4)) for n in range(1_000))
+    data = replace(FULL, pins=pins).encode()
+    assert Manifest.decode(data, key="k").pins == pins
+    assert len(data) < 300_000

@@ -8,7 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elacsym.format.manifest import Base, DeletesRef, FileRef, Hold, Home, Manifest, Pin, SegmentRef, State
+from elacsym.errors import InvalidRequest
+from elacsym.format.manifest import (
+    PINS_MAX,
+    Base,
+    DeletesRef,
+    FileRef,
+    Hold,
+    Home,
+    Manifest,
+    Pin,
+    SegmentRef,
+    State,
+)
 from elacsym.log import transitions
 from elacsym.log.branching import branch_of, pin_of, still_needed
 from elacsym.log.transitions import TransitionRefused
@@ -172,6 +184,12 @@ def test_a_pin_is_put_once_narrowed_and_taken_away():
     without = transitions.narrow_pin(pinned, empty)
     assert without.pins == (other,)
     assert transitions.narrow_pin(without, empty) is without
+
+
+def test_a_namespace_has_so_many_branches_and_no_more():
+    full = replace(manifest(), pins=tuple(replace(PIN, holder_inc=f"{n:016x}") for n in range(PINS_MAX)))
+    with pytest.raises(InvalidRequest, match="4096 branches and copies"):
+        transitions.add_pin(full, PIN)
 
 
 def test_a_hold_is_narrowed_like_its_pin():
