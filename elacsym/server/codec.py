@@ -16,6 +16,7 @@ INLINE_BYTES_MAX = 64 * 2**10
 # the parser holds the interpreter: beyond this size, everybody would wait for tenths of a second
 POOL_BYTES_MAX = 16 * 2**20
 GZIP_ANSWER_BYTES_MIN = 1_024
+_INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 _GZIP = 16 + zlib.MAX_WBITS
 _STEP_BYTES = 4 * 2**20
 
@@ -61,6 +62,13 @@ async def gunzip(body: bytes | bytearray, allowance: BodyAllowance, compute: Com
 def dumps(value: Any) -> bytes:
     """JSON; numpy float32 prints as the shortest decimal that identifies it, bytes as base64."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY, default=_rendered)
+
+
+def exact(value: Any) -> Any:
+    """A sum for `dumps`, which by itself takes no integers beyond 64 bits."""
+    if type(value) is int and not _INT_MIN <= value <= _INT_MAX:
+        return orjson.Fragment(str(value).encode())
+    return value
 
 
 def _rendered(value: Any) -> Any:

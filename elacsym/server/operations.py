@@ -49,7 +49,7 @@ async def ready(exchange: Exchange) -> Answer:
 
 async def version(exchange: Exchange) -> Answer:  # noqa: ARG001
     """`GET /version`."""
-    return json_answer({"version": elacsym.__version__, "api": ["v1"]})
+    return json_answer({"version": elacsym.__version__, "api": ["v1", "v2"]})
 
 
 async def metrics(exchange: Exchange) -> Answer:

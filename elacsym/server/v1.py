@@ -203,7 +203,7 @@ def _figures(wanted: Aggregate, figures: dict[str, Any]) -> dict[str, Any]:
         if figure.attribute is None:
             shown["count"] = figures[figure.label]
         else:
-            shown.setdefault("sum", {})[figure.attribute] = figures[figure.label]
+            shown.setdefault("sum", {})[figure.attribute] = codec.exact(figures[figure.label])
     return shown
 
 

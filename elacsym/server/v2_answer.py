@@ -96,7 +96,7 @@ def rows(hits: Sequence[Hit], schema: Schema, *, vectors_as_base64: bool = False
 def _result(result: QueryResult, query: Query | None, *, vectors_as_base64: bool) -> tuple[Json, int]:
     if query is not None and query.aggregate is not None:
         if not query.aggregate.group_by:
-            return {"aggregations": result.aggregations}, 0
+            return {"aggregations": _figures(result.aggregations or {})}, 0
         return {"aggregation_groups": _groups(result.groups or (), query.aggregate, result.schema)}, 0
     shown, size = rows(result.hits, result.schema, vectors_as_base64=vectors_as_base64)
     return {"rows": shown}, size
@@ -112,7 +112,11 @@ def _groups(groups: Sequence[Group], aggregate: Aggregate, schema: Schema) -> li
         render = renderer(replace(attribute.type, is_array=is_array))
         if render is not None:
             renders[key.label] = render
-    return [_shown_key(group.key, renders) | group.figures for group in groups]
+    return [_shown_key(group.key, renders) | _figures(group.figures) for group in groups]
+
+
+def _figures(figures: Mapping[str, Any]) -> Json:
+    return {label: codec.exact(figure) for label, figure in figures.items()}
 
 
 def _shown_key(key: Mapping[str, Any], renders: Mapping[str, Render]) -> Json:

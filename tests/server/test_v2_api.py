@@ -394,3 +394,14 @@ async def test_large_answers_are_compressed_only_for_who_accepts_that(shop):
         assert len(answer.json()["rows"]) == 200
         answer = await shop.post(f"{NS}/query", json={"limit": 1}, headers={"accept-encoding": accepted})
         assert "content-encoding" not in answer.headers
+
+
+async def test_sums_are_exact_beyond_64_bits(client):
+    rows = [{"id": n, "n": 2**64 - 1, "g": "x"} for n in range(3)]
+    await call(client, NS, {"upsert_rows": rows, "schema": {"n": "uint"}})
+    body = {"aggregate_by": {"s": ["Sum", "n"]}}
+    assert (await call(client, f"{NS}/query", body))["aggregations"] == {"s": 3 * (2**64 - 1)}
+    grouped = await call(client, f"{NS}/query", body | {"group_by": ["g"]})
+    assert grouped["aggregation_groups"] == [{"g": "x", "s": 3 * (2**64 - 1)}]
+    answer = await client.post("/v1/namespaces/shop/query", json={"aggregate": {"sum": ["n"]}})
+    assert answer.json()["aggregations"]["sum"] == {"n": 3 * (2**64 - 1)}
