@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from elacsym.query.ast import Filter
-from elacsym.types import AttributeType, DocumentId, IdType, Metric, Options, Schema
+from elacsym.types import AttributeType, DocumentId, IdType, Metric, Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +46,26 @@ class AttributeChange:
 
 
 @dataclass(frozen=True, slots=True)
+class OptionsChange:
+    """What becomes of the options of a namespace (see `Options`); those that are None stay."""
+
+    read_only: bool | None = None
+    replicas: int | None = None
+    shards: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaChange:
     """What a write says of the schema; merged into what is there, atomically with the write.
 
     attributes: None drops an attribute and its data. id_type, metric: what the namespace must have, or gets.
-    options: what becomes of the namespace's options (read-only, pinning, shards); None: they stay.
+    options: what becomes of the namespace's options; None: they stay.
     """
 
     attributes: Mapping[str, AttributeChange | None] = field(default_factory=dict)
     id_type: IdType | None = None
     metric: Metric | None = None
-    options: Options | None = None
+    options: OptionsChange | None = None
 
 
 @dataclass(frozen=True, slots=True)

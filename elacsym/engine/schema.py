@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from elacsym.engine.request import AttributeChange, SchemaChange
+from elacsym.engine.request import AttributeChange, OptionsChange, SchemaChange
 from elacsym.errors import InvalidRequest, MetricConflict, SchemaConflict
 from elacsym.index.tokenize import PRE_TOKENIZED, check_full_text
 from elacsym.types import (
@@ -24,6 +24,7 @@ from elacsym.types import (
     FullText,
     IdType,
     Metric,
+    Options,
     Scalar,
     Schema,
 )
@@ -121,14 +122,22 @@ def changed(schema: Schema, change: SchemaChange) -> Schema:
     metric = schema.metric or change.metric
     if metric is None and _count_vectors(new):
         raise _without_metric()
-    options = schema.options if change.options is None else change.options
-    if schema.id_type is not None and options.shards != schema.options.shards:
-        raise InvalidRequest(
-            "sharding", f"{options.shards} shards where the namespace has {schema.options.shards or 'none'}"
-        )
-    after = replace(schema, options=options, drops=drops)
+    after = replace(schema, options=_options(schema, change.options), drops=drops)
     after = _settled(after, new, id_type=schema.id_type or change.id_type, metric=metric)
     return schema if after == schema else after
+
+
+def _options(schema: Schema, said: OptionsChange | None) -> Options:
+    known = schema.options
+    if said is None:
+        return known
+    given = {name: getattr(said, name) for name in OptionsChange.__dataclass_fields__}
+    options = replace(known, **{name: value for name, value in given.items() if value is not None})
+    if schema.id_type is not None and options.shards != known.shards:
+        raise InvalidRequest(
+            "sharding", f"{options.shards} shards where the namespace has {known.shards or 'none'}"
+        )
+    return options
 
 
 def check_vectors(before: Schema, after: Schema, change: SchemaChange | None) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from elacsym.engine.request import SchemaChange, WriteRequest
-from elacsym.errors import NamespaceNotFound
+from elacsym.engine.request import WriteRequest
 from elacsym.query.ast import QueryResult, Rerank
 from elacsym.query.fusion import reranked
 from elacsym.query.plan_text import plan_text
 from elacsym.server import large_body, v2_answer, v2_copy, v2_query, v2_write
 from elacsym.server.exchange import Answer, Exchange, json_answer
 from elacsym.server.values import is_small
-from elacsym.types import Options
 
 
 async def write(exchange: Exchange) -> Answer:
@@ -24,7 +22,7 @@ async def write(exchange: Exchange) -> Answer:
     exchange.is_mutating = True
     if wanted.origin is not None:
         return await v2_copy.made(exchange, wanted)
-    request = _limited(exchange, await _with_shards(exchange, wanted))
+    request = _limited(exchange, wanted.request)
     result = await service.database.write(
         name, request, idempotency_key=exchange.idempotency_key, deadline_s=exchange.remaining_s
     )
@@ -69,19 +67,6 @@ def _reranked(results: Sequence[QueryResult], rerank: Rerank) -> QueryResult:
     """One result of several; what it was made of counts the first time, for they share a snapshot."""
     hits = reranked([result.hits for result in results], rerank)
     return replace(results[0], hits=hits)
-
-
-async def _with_shards(exchange: Exchange, wanted: v2_write.Write) -> WriteRequest:
-    """The request, with the number of shards in what it says of the schema."""
-    if wanted.shards is None:
-        return wanted.request
-    try:
-        known = (await exchange.service.database.info(exchange.namespace)).schema.options
-    except NamespaceNotFound:
-        known = Options()
-    change = wanted.request.change or SchemaChange()
-    options = replace(known, shards=wanted.shards)
-    return replace(wanted.request, change=replace(change, options=options))
 
 
 async def explain(exchange: Exchange) -> Answer:

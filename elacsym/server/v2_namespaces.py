@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from elacsym.engine.database import NamespaceInfo
-from elacsym.engine.request import SchemaChange, WriteRequest
+from elacsym.engine.request import OptionsChange, SchemaChange, WriteRequest
 from elacsym.errors import InvalidRequest
 from elacsym.server import v2_schema
 from elacsym.server.exchange import Answer, Exchange, json_answer
@@ -30,13 +29,7 @@ async def update_metadata(exchange: Exchange) -> Answer:
     replicas = _replicas(fields.take("pinning"), "pinning") if fields.has("pinning") else None
     exchange.service.unknown_fields.note(fields.rest(), name)
     exchange.is_mutating = True
-    known = (await database.info(name)).schema.options
-    options = replace(
-        known,
-        read_only=known.read_only if read_only is None else read_only,
-        replicas=known.replicas if replicas is None else replicas,
-    )
-    await _changed(exchange, name, SchemaChange(options=options))
+    await _changed(exchange, name, SchemaChange(options=OptionsChange(read_only, replicas)))
     return json_answer(_metadata(exchange, await database.info(name)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from elacsym.engine.request import ByFilter, Document, Inference, SchemaChange, WriteRequest
+from elacsym.engine.request import ByFilter, Document, Inference, OptionsChange, SchemaChange, WriteRequest
 from elacsym.errors import InvalidRequest
 from elacsym.format.keys import is_valid_name
 from elacsym.query.ast import Filter
@@ -30,8 +30,8 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A decoded write: a request for the engine or, with `origin`, a copy or a branch. shards: how many the
-    namespace is said to have. unknown: fields that say nothing here."""
+    """A decoded write: a request for the engine or, with `origin`, a copy or a branch. shards: how many a
+    copy is said to have. unknown: fields that say nothing here."""
 
     request: WriteRequest
     origin: Origin | None = None
@@ -61,7 +61,7 @@ def decode(body: Any) -> Write:
         delete_by_filter=_delete_by_filter(fields),
         patch_by_filter=patch_by_filter,
         patch=patch,
-        change=_change(fields),
+        change=_change(fields, shards if origin is None else None),
         creates=fields.optional("create_namespace", bool),
         inference=_INFERENCE,
         requires_all_vectors=True,
@@ -71,7 +71,7 @@ def decode(body: Any) -> Write:
     _check_pressure(request)
     if origin is not None:
         _check_alone(request, origin)
-    return Write(request, origin, shards, fields.rest())
+    return Write(request, origin, shards if origin is not None else None, fields.rest())
 
 
 def _documents(fields: Fields, verb: str) -> tuple[list[Document], str]:
@@ -112,9 +112,9 @@ def _patch_by_filter(fields: Fields) -> tuple[ByFilter | None, dict[str, Any]]:
     return ByFilter(parsed, is_partial=is_partial), patch
 
 
-def _change(fields: Fields) -> SchemaChange | None:
+def _change(fields: Fields, shards: int | None) -> SchemaChange | None:
     schema, metric = fields.take("schema"), fields.take("distance_metric")
-    if schema is None and metric is None:
+    if schema is None and metric is None and shards is None:
         return None
     said = v2_schema.decode({} if schema is None else schema, "schema")
     given = None if metric is None else v2_schema.metric(metric, "distance_metric")
@@ -124,7 +124,8 @@ def _change(fields: Fields) -> SchemaChange | None:
             "ann.distance_metric is given, but "
             + ("the request has no distance_metric" if given is None else "distance_metric names another"),
         )
-    return SchemaChange(said.attributes, said.id_type, given)
+    options = None if shards is None else OptionsChange(shards=shards)
+    return SchemaChange(said.attributes, said.id_type, given, options)
 
 
 def _shards(value: Any) -> int | None:

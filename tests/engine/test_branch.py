@@ -10,7 +10,7 @@ from support.branches import RNG, Branches
 from support.database import document, open_database, schema, upsert
 from support.hooks import HookedStore
 
-from elacsym.engine.request import SchemaChange, WriteRequest
+from elacsym.engine.request import OptionsChange, SchemaChange, WriteRequest
 from elacsym.errors import InvalidRequest, NamespaceNotFound
 from elacsym.format.keys import NamespaceKeys
 from elacsym.query.ast import Query, TextLeg, VectorLeg
@@ -160,7 +160,7 @@ async def test_no_data_is_copied_and_few_objects_are_written(world):
 async def test_a_branch_inherits_the_schema_and_being_read_only_and_remembers_its_parent(world):
     await world.put("source", 1)
     namespace = await world.database.namespace("source")
-    options = Options(read_only=True, replicas=2)
+    options = OptionsChange(read_only=True, replicas=2)
     await world.database.write("source", WriteRequest(change=SchemaChange(options=options)))
     for _ in range(2):
         for name, is_copy, expected in (
@@ -180,7 +180,7 @@ async def test_a_branch_inherits_the_schema_and_being_read_only_and_remembers_it
 
 async def test_a_sharded_namespace_can_be_copied_but_not_branched(world):
     await world.database.create("sharded", Schema())
-    await world.database.write("sharded", WriteRequest(change=SchemaChange(options=Options(shards=2))))
+    await world.database.write("sharded", WriteRequest(change=SchemaChange(options=OptionsChange(shards=2))))
     with pytest.raises(InvalidRequest, match="branch_from_namespace: namespace 'sharded' is sharded"):
         await world.database.branch("sharded", "branch")
     assert await world.manifest("branch") is None
@@ -240,7 +240,7 @@ async def test_a_copy_takes_the_place_of_a_namespace_without_documents(world):
 async def test_a_locked_namespace_is_not_replaced_by_a_copy(world):
     await world.put("source", 1)
     await world.database.create("target", schema())
-    change = SchemaChange(options=Options(read_only=True))
+    change = SchemaChange(options=OptionsChange(read_only=True))
     await world.database.write("target", WriteRequest(change=change))
     with pytest.raises(InvalidRequest, match="read-only"):
         await world.database.branch("source", "target", is_copy=True)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import pytest
 from support.database import FAST, open_database, upsert
 
-from elacsym.engine.request import AttributeChange, ByFilter, Document, SchemaChange, WriteRequest
+from elacsym.engine.request import (
+    AttributeChange,
+    ByFilter,
+    Document,
+    OptionsChange,
+    SchemaChange,
+    WriteRequest,
+)
 from elacsym.errors import InvalidRequest, NamespaceNotFound, Overloaded
 from elacsym.log.settings import LogSettings
 from elacsym.query.ast import Compare, Op
-from elacsym.types import AttributeType, Effects, Options, Schema
+from elacsym.types import AttributeType, Effects, Schema
 
 EQUAL = Compare("n", Op.EQ, 1)
 INT = AttributeChange(AttributeType.parse("int"))
@@ -91,7 +98,7 @@ async def test_a_request_that_asks_for_nothing_does_nothing(database):
 
 async def test_a_read_only_namespace_takes_nothing_but_options(database):
     await database.write("docs", upsert(Document(1, {"n": 1})))
-    await database.write("docs", WriteRequest(change=SchemaChange(options=Options(read_only=True))))
+    await database.write("docs", WriteRequest(change=SchemaChange(options=OptionsChange(read_only=True))))
     refused = [
         upsert(Document(2, {})),
         WriteRequest(deletes=[1]),
@@ -99,13 +106,13 @@ async def test_a_read_only_namespace_takes_nothing_but_options(database):
         WriteRequest(delete_by_filter=ByFilter(EQUAL)),
         WriteRequest(change=SchemaChange({"m": INT})),
         WriteRequest(schema=Schema()),
-        WriteRequest(upserts=[Document(2, {})], change=SchemaChange(options=Options())),
+        WriteRequest(upserts=[Document(2, {})], change=SchemaChange(options=OptionsChange(read_only=False))),
     ]
     for request in refused:
         with pytest.raises(InvalidRequest, match=r"^Writes not permitted. This namespace is read-only.$"):
             await database.write("docs", request)
     assert (await database.info("docs")).documents == 1
-    await database.write("docs", WriteRequest(change=SchemaChange(options=Options())))
+    await database.write("docs", WriteRequest(change=SchemaChange(options=OptionsChange(read_only=False))))
     await database.write("docs", upsert(Document(2, {})))
     assert (await database.info("docs")).documents == 2
 

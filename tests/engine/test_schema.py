@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elacsym.engine.request import AttributeChange, SchemaChange
+from elacsym.engine.request import AttributeChange, OptionsChange, SchemaChange
 from elacsym.engine.schema import changed, check_vectors, extended, merged
 from elacsym.errors import InvalidRequest, InvalidShape, MetricConflict, SchemaConflict
 from elacsym.types import Attribute, AttributeType, FullText, Metric, Options, Schema
@@ -277,19 +277,26 @@ def test_a_namespace_whose_only_vector_was_dropped_may_get_another():
 
 
 def test_a_read_only_namespace_takes_options_only():
-    locked = changed(of(x=said(TEXT)), SchemaChange(options=Options(read_only=True)))
+    locked = changed(of(x=said(TEXT)), SchemaChange(options=OptionsChange(read_only=True)))
     for change in (SchemaChange({"x": shorthand(TEXT)}), SchemaChange(metric=Metric.L2)):
         with pytest.raises(InvalidRequest, match=r"Writes not permitted. This namespace is read-only\."):
             changed(locked, change)
-    assert not changed(locked, SchemaChange(options=Options())).options.read_only
+    assert not changed(locked, SchemaChange(options=OptionsChange(read_only=False))).options.read_only
+
+
+def test_options_of_the_namespace_that_are_not_named_stay():
+    first = changed(Schema(), SchemaChange(id_type="uint", options=OptionsChange(replicas=2)))
+    both = changed(first, SchemaChange(options=OptionsChange(read_only=True)))
+    assert both.options == Options(read_only=True, replicas=2)
+    assert changed(both, SchemaChange(options=OptionsChange(replicas=0))).options == Options(read_only=True)
 
 
 def test_shards_are_settled_with_the_namespace():
-    sharded = changed(Schema(), SchemaChange(id_type="uint", options=Options(shards=4)))
-    assert changed(sharded, SchemaChange(options=Options(shards=4))) is sharded
+    sharded = changed(Schema(), SchemaChange(id_type="uint", options=OptionsChange(shards=4)))
+    assert changed(sharded, SchemaChange(options=OptionsChange(shards=4))) is sharded
     for schema, shards in ((sharded, 5), (after(Schema(), id_type="uint"), 4)):
         with pytest.raises(InvalidRequest, match="sharding: "):
-            changed(schema, SchemaChange(options=Options(shards=shards)))
+            changed(schema, SchemaChange(options=OptionsChange(shards=shards)))
 
 
 def test_limits_hold_for_changes():

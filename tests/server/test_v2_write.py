@@ -88,7 +88,7 @@ def test_every_field_reaches_the_engine():
     assert change.attributes["vector"].type == AttributeType.parse("[2]f16")
     assert change.attributes["old"] is None
     assert change.attributes["n"].is_shorthand
-    assert (wanted.shards, wanted.origin, wanted.unknown) == (4, None, ("no_such_field",))
+    assert (change.options.shards, wanted.origin, wanted.unknown) == (4, None, ("no_such_field",))
 
 
 @pytest.mark.parametrize("value", ["src", {"source_namespace": "src"}])
