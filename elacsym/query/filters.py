@@ -93,9 +93,10 @@ def texts_of(condition: Filter | None) -> frozenset[str]:
 
 
 def has_patterns(condition: Filter | None) -> bool:
-    """Whether a filter has conditions whose cost depends on the lengths of texts."""
+    """Whether a filter has conditions whose cost depends on the lengths of texts, or on how many terms begin
+    with a prefix."""
     match condition:
-        case Glob() | Regex() | Fuzzy() | Tokens(mode="sequence"):
+        case Glob() | Regex() | Fuzzy() | Tokens(mode="sequence") | Tokens(last_as_prefix=True):
             return True
         case Not():
             return has_patterns(condition.condition)

@@ -213,6 +213,8 @@ def cost_us(query: Query, snapshot: SearchSnapshot) -> float:
     cost = _US_PER_PART * len(snapshot.parts)
     cost += len(columns_of(query.filter)) * rows * _US_PER_FILTERED_ROW
     cost += operands_of(query.filter) * _US_PER_OPERAND
+    for name in frozenset().union(*map(texts_of, _conditions_of(query))):
+        cost += rows * _US_PER_TEXT_ROW + _pending_us(snapshot, name)
     if any(map(has_patterns, _conditions_of(query))):
         # how long the texts are is not known, so never on the event loop
         cost += INLINE_US_MAX + rows * _US_PER_PATTERN_ROW
