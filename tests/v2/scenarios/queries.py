@@ -27,7 +27,7 @@ async def euclidean_distances_are_squared(t: Trial) -> None:
     # 32 bits inside, the shortest decimal outside
     assert scores[1] in ((3, 0.01), (3, 0.010000001))
     assert await t.ids(rank_by=["vector", "ANN", [0.0, 0.0]], limit=2) == [1, 3]
-    await t.query_refused(400, "vector", rank_by=["vector", "ANN", [0.0]], limit=1)
+    await t.query_refused(400, "dimensions", rank_by=["vector", "ANN", [0.0]], limit=1)
     await t.query_refused(400, "nowhere", rank_by=["nowhere", "ANN", [0.0, 0.0]], limit=1)
 
 
