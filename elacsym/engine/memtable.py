@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from elacsym.engine.payload import RowChanges
 from elacsym.format.reading import Steps, done
@@ -33,6 +34,8 @@ from elacsym.types import DocumentId, Schema
 JOINED_BYTES_MAX = 16 * 2**20
 # a chunk from here on is worth its own pass: what a query pays for the pass is little beside the rows
 LONG_BYTES = 256 * 1024
+# up to so many deleted ids, looking each up takes less than a millisecond
+_DELETES_AT_ONCE = 4_096
 _US_PER_TEXT_BYTE = 0.1
 _US_PER_SPARSE_BYTE = 0.05
 _US_PER_NORM_ELEMENT = 0.0025
@@ -245,12 +248,20 @@ class Memtable:
             for ids in (change.deletes, change.upserts):
                 if ids is not None:
                     self.touched.append(Touched(seq, ids))
-            for id_ in () if change.deletes is None else change.deletes.to_list():
+            for id_ in () if change.deletes is None else self._held(change.deletes):
                 row = self._row_of.pop(id_, None)
                 if row is not None:
                     self._alive[row - self._first] = False
             if change.upserts is not None:
                 self._append(seq, change.upserts, change.arrays)
+
+    def _held(self, ids: IdColumn) -> list[DocumentId]:
+        """The ids, without such as have no row where that spares looking at each of very many."""
+        if len(ids) <= _DELETES_AT_ONCE or len(ids) <= len(self._row_of):
+            return ids.to_list()
+        known = IdColumn.of(ids.id_type, list(self._row_of))  # type: ignore[arg-type]
+        array = ids.to_arrow()
+        return IdColumn(ids.id_type, array.filter(pc.is_in(array, value_set=known.to_arrow()))).to_list()
 
     def _append(self, seq: int, ids: IdColumn, arrays: dict[str, pa.Array]) -> None:
         values = ids.to_list()

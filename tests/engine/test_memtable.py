@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,3 +122,19 @@ def test_large_chunks_are_not_joined():
         ids = IdColumn.of("uint", list(range(seq * rows, (seq + 1) * rows)))
         memtable.apply(seq, [RowChanges(ids, {"year": pa.array(np.arange(rows))}, None)])
     assert memtable.merge_groups() == []
+
+
+@pytest.mark.parametrize("kind", ["uint", "string", "uuid"])
+def test_many_deletes_meet_the_rows_that_are_there(kind):
+    """Far more ids than the memtable has rows."""
+
+    def ids(numbers):
+        spelled = {"uint": int, "string": str, "uuid": lambda n: str(UUID(int=n))}[kind]
+        return IdColumn.of(kind, [spelled(n) for n in numbers])
+
+    memtable = Memtable()
+    memtable.apply(1, [RowChanges(ids([2, 5, 100_000]), {}, None)])
+    memtable.apply(2, [RowChanges(None, {}, ids(range(0, 20_000, 2)))])
+    assert [view.alive.tolist() for view in memtable.views(Schema())] == [[False, True, True]]
+    memtable.apply(3, [RowChanges(ids([2]), {}, ids(range(10_000)))])
+    assert [view.alive.tolist() for view in memtable.views(Schema())] == [[False, False, True], [True]]
