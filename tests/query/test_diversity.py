@@ -6,12 +6,16 @@ import random
 from collections import Counter
 
 import pytest
+from index.sources import driven
 from parts import schema_of, snapshot_of
 
 from elacsym.compute import InlineCompute
 from elacsym.errors import InvalidRequest
+from elacsym.format.reading import done
 from elacsym.query.ast import Compare, Op, Per, Query
+from elacsym.query.diversity import diversified
 from elacsym.query.execute import execute
+from elacsym.query.hits import Found
 from elacsym.query.language.rank import LOOKUP, parse_rank_by
 from elacsym.query.validate import check
 from elacsym.types import Attribute, AttributeType, FullText
@@ -138,3 +142,32 @@ def test_broken_rules_of_diversity_are_refused(per, query, field):
     with pytest.raises(InvalidRequest) as caught:
         check(Query(order_by=LOOKUP.order_by, top_k=10, per=per, **query), SCHEMA)
     assert (caught.value.status, caught.value.field) == (400, field)
+
+
+def test_a_ranking_that_an_index_cut_short_is_looked_at_again_exactly():
+    view = snapshot()
+    query = Query(RANKINGS["vector"].legs, top_k=2, per=Per(("id",), 1))
+    looks = []
+
+    def first(depth, *, exact):
+        looks.append((depth, exact))
+        rows = [Found(0, row, DOCUMENTS[row]["id"]) for row in range(depth if exact else 1)]
+        return done((rows, []))
+
+    found, _ = driven(diversified(view, query, 300, first)).value
+    assert [row.row for row in found] == [0, 1]
+    assert looks == [(16, False), (128, True)]
+
+
+def test_a_ranking_is_looked_at_ever_deeper_and_no_deeper_than_it_is_long():
+    view = snapshot_of(SCHEMA, [{"id": i, "colour": "grey"} for i in range(100)])
+    looks = []
+
+    def first(depth, *, exact):
+        looks.append((depth, exact))
+        return done(([Found(0, row, row) for row in range(depth)], []))
+
+    query = Query(order_by=LOOKUP.order_by, top_k=2, per=Per(("colour",), 1))
+    found, _ = driven(diversified(view, query, 100, first)).value
+    assert [row.row for row in found] == [0]
+    assert looks == [(16, True), (100, True)]
