@@ -53,7 +53,9 @@ async def query(exchange: Exchange) -> Answer:
             result = await exchange.service.database.query(name, wanted)
         if is_small(result.hits):
             return Answer(_query_body(result, wanted, exchange.elapsed_ms))
-        body = await exchange.service.compute.run(_query_body, result, wanted, exchange.elapsed_ms)
+        body = await exchange.service.compute.run(
+            _query_body, result, wanted, exchange.elapsed_ms, is_large=True
+        )
         return Answer(body)
 
 
@@ -175,11 +177,11 @@ def _fields_of_this_api() -> Iterator[None]:
         raise type(error)(_FIELDS[error.field], error.reason) from error
 
 
-def _query_body(result: QueryResult, wanted: Query, took_ms: float) -> bytes:
-    body: dict[str, Any] = {
-        "results": [row_of(hit) for hit in as_shown(result.hits, result.schema)],
-        "took_ms": took_ms,
-    }
+def _query_body(result: QueryResult, wanted: Query, took_ms: float, *, is_large: bool = False) -> bytes:
+    rows: list[Any] = [row_of(hit) for hit in as_shown(result.hits, result.schema)]
+    if is_large:
+        rows = [codec.piece(row) for row in rows]
+    body: dict[str, Any] = {"results": rows, "took_ms": took_ms}
     if wanted.aggregate is not None:
         if result.aggregations is not None:
             body["aggregations"] = _figures(wanted.aggregate, result.aggregations)

@@ -42,8 +42,11 @@ async def query(exchange: Exchange) -> Answer:
             results = [await service.compute.run(_reranked, results, asked.rerank)]
         if all(is_small(result.hits) for result in results):
             return Answer(v2_answer.query_body(results, asked, exchange.elapsed_ms))
-        body = await service.compute.run(v2_answer.query_body, results, asked, exchange.elapsed_ms)
-        return Answer(body)
+        return Answer(
+            await service.compute.run(
+                v2_answer.query_body, results, asked, exchange.elapsed_ms, is_large=True
+            )
+        )
 
 
 def _limited(exchange: Exchange, request: WriteRequest) -> WriteRequest:

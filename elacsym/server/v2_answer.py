@@ -23,13 +23,17 @@ _NUMBER_BYTES, _BOOL_BYTES, _UUID_BYTES, _SCORE_BYTES = 8, 1, 16, 4
 _MS_MIN = 3
 
 
-def query_body(results: Sequence[QueryResult], asked: Asked, took_ms: float) -> bytes:
-    """The answer to a query, or to several."""
+def query_body(
+    results: Sequence[QueryResult], asked: Asked, took_ms: float, *, is_large: bool = False
+) -> bytes:
+    """The answer to a query, or to several. is_large: rendered in pieces, for the sake of others."""
     shown, returned_bytes = [], 0
     # a fusion has one result of several queries
     queries = asked.queries if len(results) == len(asked.queries) else [None] * len(results)
     for result, query in zip(results, queries, strict=True):
         body, size = _result(result, query, vectors_as_base64=asked.vectors_as_base64)
+        if is_large and "rows" in body:
+            body["rows"] = [codec.piece(row) for row in body["rows"]]
         shown.append(body)
         returned_bytes += size
     body = {"results": shown} if asked.is_multi else shown[0]

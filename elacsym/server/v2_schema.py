@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from elacsym.engine.request import AttributeChange, SchemaChange
 from elacsym.errors import InvalidRequest, InvalidShape
+from elacsym.index.tokenize import languages, tokenizer_names
 from elacsym.shapes import Fields, expect, variant, wrong_type
 from elacsym.types import (
     DIMENSIONS_MAX,
@@ -27,7 +28,7 @@ METRIC_NAMES = {metric: name for name, metric in METRICS.items()} | {Metric.DOT:
 ID_TYPES = ("uint", "string", "uuid")
 SPARSE_METRIC = "dot_product"
 _SWITCHES = ("filterable", "regex", "glob", "fuzzy")
-_WORDS = ("tokenizer", "language")
+_WORDS = {"tokenizer": sorted(tokenizer_names), "language": sorted(languages)}
 _FLAGS = ("stemming", "remove_stopwords", "case_sensitive", "ascii_folding")
 _NUMBERS = ("k1", "b", "k3")
 _DIMENSIONS = re.compile(r"(?:\[\])?\[(\d+)\]")
@@ -126,7 +127,11 @@ def _full_text(value: Any, path: str) -> bool | dict[str, Any]:
     if type(value) is bool:
         return value
     fields = Fields(value, path)
-    given: dict[str, Any] = {word: fields.optional(word, str) for word in _WORDS}
+    given: dict[str, Any] = {
+        word: variant(named, known, fields.path(word))
+        for word, known in _WORDS.items()
+        if (named := fields.take(word)) is not None
+    }
     given |= {flag: fields.optional(flag, bool) for flag in _FLAGS}
     given |= {name: fields.number(name) for name in _NUMBERS}
     given["max_token_length"] = fields.optional("max_token_length", int)

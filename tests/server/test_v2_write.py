@@ -115,6 +115,10 @@ SHAPES = [
         "upsert_columns.a: invalid type: integer `5`, expected a sequence",
     ),
     ({"schema": {"a": {}}}, "schema.a: missing field `type`"),
+    (
+        {"schema": {"a": {"type": "string", "full_text_search": {"language": "klingon"}}}},
+        "schema.a.full_text_search.language: unknown variant `klingon`, expected one of `arabic`",
+    ),
     ({"schema": {"a": {"type": "no"}}}, "schema.a.type: unknown attribute type 'no'"),
     (
         {"schema": {"a": {"type": "{}f16", "sparse_knn": {"distance_metric": "x"}}}},
