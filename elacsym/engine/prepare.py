@@ -106,6 +106,10 @@ def _estimated_bytes(request: WriteRequest) -> int:
 def _estimated_value_bytes(value: Any) -> int:
     if isinstance(value, str | bytes):
         return len(value)
+    if isinstance(value, dict):
+        return 16 * len(value)
+    if isinstance(value, list) and value and isinstance(value[0], list | str):
+        return sum(32 + _estimated_value_bytes(element) for element in value)
     return 4 * len(value) if hasattr(value, "__len__") else 8
 
 
