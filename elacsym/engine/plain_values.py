@@ -59,7 +59,7 @@ def encoded_arrays(values: Sequence[Any], attribute: Attribute, field: Field) ->
     null elements."""
     scalar, kinds = attribute.type.scalar, _PYTHON[attribute.type.scalar]
     _check_types(values, frozenset({list, _NONE}), field, str(attribute.type))
-    read: list[list[Any] | None] = []
+    read: list[Sequence[Any] | None] = []
     for index, value in enumerate(values):
         if value is None:
             read.append(None)
@@ -71,7 +71,7 @@ def encoded_arrays(values: Sequence[Any], attribute: Attribute, field: Field) ->
         _check_types(value, kinds, element, str(scalar))
         elements = _read(value, scalar, element)
         check_size(size_bytes(elements, scalar), attribute, field(index))
-        read.append(list(elements))
+        read.append(elements)
     return to_arrow(read, arrow_type(attribute.type))
 
 
