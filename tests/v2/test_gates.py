@@ -135,3 +135,30 @@ async def test_large_bodies_do_not_hold_up_other_requests(server):
         nearest = (await client.post("/v2/namespaces/large/query", json=query)).json()["rows"]
         assert nearest == [{"id": 777, "$dist": 0.0}]
         await client.delete("/v2/namespaces/large")
+
+
+@pytest.mark.feature("W-08", "W-06", "W-07")
+async def test_operations_by_filter_stop_at_their_limits_in_id_order():
+    async with serving(delete_by_filter_max=3, patch_by_filter_max=2) as client:
+        rows = [{"id": n, "n": 1} for n in range(10)]
+        await client.post(NS, json={"upsert_rows": rows})
+        matching = ["n", "Eq", 1]
+        patch = {"filters": matching, "patch": {"n": 2}}
+        for body in ({"delete_by_filter": matching}, {"patch_by_filter": patch}):
+            refused = await client.post(NS, json=body)
+            assert refused.status_code == 400
+        body = {"patch_by_filter": patch, "patch_by_filter_allow_partial": True, "return_affected_ids": True}
+        answer = (await client.post(NS, json=body)).json()
+        assert (answer["patched_ids"], answer["rows_remaining"]) == ([0, 1], True)
+        body = {
+            "delete_by_filter": matching,
+            "delete_by_filter_allow_partial": True,
+            "return_affected_ids": True,
+        }
+        answer = (await client.post(NS, json=body)).json()
+        assert (answer["deleted_ids"], answer["rows_remaining"]) == ([2, 3, 4], True)
+        await client.post(NS, json=body)
+        answer = (await client.post(NS, json=body)).json()
+        assert (answer["deleted_ids"], answer["rows_remaining"]) == ([8, 9], False)
+        left = (await client.post(f"{NS}/query", json={"limit": 10})).json()["rows"]
+        assert [row["id"] for row in left] == [0, 1]

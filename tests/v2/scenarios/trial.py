@@ -65,6 +65,12 @@ class Trial:
         """The same namespace, through a client with these options."""
         return Trial(self.connect(**options), self.name, self.version, self.connect)
 
+    async def close(self) -> None:
+        """Close the client."""
+        closed = self.client.close()
+        if inspect.isawaitable(closed):
+            await closed
+
     async def call(self, method: str, *arguments: Any, **parameters: Any) -> Any:
         """A method of the namespace. What this version of the client has no parameter for goes into the
         body."""

@@ -178,3 +178,20 @@ async def arrays_of_vectors_are_ranked_by_late_interaction(t: Trial) -> None:
     (row,) = await t.rows(filters=["id", "Eq", 1], limit=1, include_attributes=["m"])
     assert row["m"] == [[0.0, 0.0], [4.0, 0.0]]
     await t.refused(400, "m", upsert_rows=[{"id": 4, "m": [[1.0, 2.0, 3.0]]}])
+
+
+@scenario("H-04", "H-05", "V-01", "V-02")
+async def bodies_are_compressed_both_ways(t: Trial) -> None:
+    packed = t.through(compression=True)
+    vectors = {n: [n / 8] * 4096 for n in range(1, 4)}
+    await packed.store([{"id": n, "vector": v} for n, v in vectors.items()], **IN_EUCLIDEAN)
+    query = {"rank_by": ["vector", "ANN", vectors[2]], "limit": 3, "include_attributes": True}
+    answer = await packed.raw("query", **query)
+    assert answer.headers["content-encoding"] == "gzip"
+    small = await packed.raw("query", rank_by=["id", "asc"], limit=1)
+    assert "content-encoding" not in small.headers
+    assert "content-encoding" not in (await t.raw("query", **query)).headers
+    rows = await packed.rows(**query)
+    assert [row["id"] for row in rows] == [2, 1, 3]
+    assert {row["id"]: row["vector"] for row in rows} == vectors
+    await packed.close()

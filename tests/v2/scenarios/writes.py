@@ -191,6 +191,7 @@ async def every_query_sees_every_write_that_was_answered(t: Trial) -> None:
     for n in range(8):
         await t.store([{"id": n, "n": n}])
         assert await again.ids(rank_by=["id", "desc"], limit=1, consistency={"level": "strong"}) == [n]
+    await again.close()
 
 
 @scenario("W-17", "W-28", "H-02")
