@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from elacsym.errors import InvalidShape, MetricConflict, NamespaceNotFound, SchemaConflict
+from elacsym.errors import InvalidRequest, InvalidShape, MetricConflict, NamespaceNotFound, SchemaConflict
 from elacsym.format.keys import is_valid_name
 from elacsym.server.v2_schema import METRIC_NAMES
 from elacsym.types import Metric
 
 _NAME_CHARACTERS_MAX = 128
+# the beginning of a message: the engine's path of a value in a document
+_NESTED = re.compile(r"\A((?:upsert|patch)_(?:rows|columns)\[\d+\])\.attributes\.")
+_IN_PATCH = re.compile(r"\A(patch_by_filter\.patch)\[0\]\.attributes\.")
+_IN_COLUMN = re.compile(r"\A((?:upsert|patch)_columns)(\[\d+\])\.([^:\[]+)")
 # refusals that clients know with a mark in front
 _BROKEN_HEARTED = (
     "distance_metric must be specified",
@@ -26,6 +31,10 @@ def body(error: Exception, message: str) -> dict[str, Any]:
         return {"status": "error", "error": shown}
     if isinstance(error, SchemaConflict):
         return {"status": "error", "error": f"🙅 {message}", "attribute": error.attribute}
+    if isinstance(error, InvalidRequest):
+        # rows are flat here, and columns are named before their rows
+        message = _IN_PATCH.sub(r"\1.", _NESTED.sub(r"\1.", message))
+        message = _IN_COLUMN.sub(r"\1.\3\2", message)
     if isinstance(error, MetricConflict):
         known, given = METRIC_NAMES[Metric(error.known)], METRIC_NAMES[Metric(error.given)]
         message = f"distance metric mismatch, expected {known}, got {given}"
