@@ -3,7 +3,7 @@ when their entry is cut.
 
 Consecutive small requests with distinct ids become one Arrow payload: it lies in the first one's batch, and
 the batches of the others are empty. Each stays a batch of its own, with its own idempotency key, and is
-refused alone.
+refused alone; so is one that meets a fault in here.
 
 A request that looks at stored documents sees exactly the log up to the slot before its entry. So one that
 goes by filters is always the first of an entry; one that goes by ids may follow others that do and plain
@@ -33,9 +33,12 @@ from elacsym.format.wal_entry import Batch
 from elacsym.index.values import parse_uuid
 from elacsym.log.writer import Prepared
 from elacsym.query.searchable import SearchSnapshot
+from elacsym.telemetry import get_logger
 from elacsym.types import DocumentId, Effects, Schema
 
 T = TypeVar("T")
+
+_log = get_logger(__name__)
 
 # up to this many documents a request is small: building its columns costs mostly what any number of documents
 # costs
@@ -156,8 +159,8 @@ class Preparer:
             return None
         try:
             return await self._read(lambda snapshot: named(snapshot, looking))
-        except ElacsymError as error:
-            return error
+        except Exception as error:  # noqa: BLE001 - writes of others must not fail with these
+            return _refusal(error)
 
     async def _settle_looking(
         self,
@@ -185,9 +188,9 @@ class Preparer:
         does."""
         try:
             changes = await self._together(run, schema)
-        except ElacsymError as error:
+        except Exception as error:  # noqa: BLE001 - writes of others must not fail with this one
             if len(run) == 1:
-                entry.outcomes.append(error)
+                entry.outcomes.append(_refusal(error))
                 return schema
             for item in run:
                 schema = await self._settle([item], schema, entry)
@@ -220,12 +223,20 @@ def _looked_at(run: Sequence[WriteItem], schema: Schema, known: Named) -> list[E
         give_way()
         try:
             outcome = settled(_drafted(item.request, schema, item.draft), known.read(item.request))
-        except ElacsymError as error:
-            outcomes.append(error)
+        except Exception as error:  # noqa: BLE001 - writes of others must not fail with this one
+            outcomes.append(_refusal(error))
         else:
             outcomes.append(outcome)
             schema = outcome.draft.after
     return outcomes
+
+
+def _refusal(error: Exception) -> ElacsymError:
+    """Why a request is refused; what is no answer of ours is a fault of the program and logged."""
+    if isinstance(error, ElacsymError):
+        return error
+    _log.error("a write could not be prepared", exc_info=error)
+    return ElacsymError("internal error; nothing was written")
 
 
 def _drafted(request: WriteRequest, schema: Schema, draft: Draft | None) -> Draft:

@@ -152,7 +152,9 @@ class _Settling:
         arrays = dict(documents.arrays)
         for name, values in patches.arrays.items():
             is_named = patches.is_named[name][chosen]
-            brought = values.take(pa.array(chosen[is_named]))
+            # another operation of the request may tell the type of elements
+            kind = self._schema.attributes[name].type
+            brought = fitted(values.take(pa.array(chosen[is_named])), kind)
             arrays[name] = replaced(documents.column(name, self._schema), rows[is_named], brought)
             self._bytes += total_bytes(brought)
         self._bytes += _id_bytes(documents.ids.select(rows))
