@@ -63,7 +63,16 @@ def _vector_type(values: Sequence[Any], name: str, field: Callable[[int], str]) 
         raise InvalidRequest(
             field(index), f"a vector of {dimensions} dimensions where 1 to {DIMENSIONS_MAX} are allowed"
         )
+    arrays = [value for _, value in filled if isinstance(value, list)]
+    if is_array and name != VECTOR and all(_is_whole(vector) for value in arrays for vector in value):
+        raise InvalidRequest(
+            field(index), "arrays of whole numbers, where arrays of floats are vectors; declare the attribute"
+        )
     return AttributeType(Scalar.F32, is_array, dimensions)
+
+
+def _is_whole(vector: Any) -> bool:
+    return isinstance(vector, list) and set(map(type, vector)) <= {int}
 
 
 def _is_empty(value: Any) -> bool:

@@ -14,7 +14,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from elacsym.errors import ElacsymError, NotFound, NotOwner, OutcomeUnknown, Unauthorized
 from elacsym.server import codec, v2_errors
 from elacsym.server.endpoint import send_answer
-from elacsym.server.exchange import JSON, TEXT, InvalidName, MethodNotAllowed, Trace, WrongOwner
+from elacsym.server.exchange import (
+    JSON,
+    TEXT,
+    InvalidName,
+    MethodNotAllowed,
+    Trace,
+    WrongOwner,
+    check_slashes,
+)
 from elacsym.server.unread import drain, is_much_unread
 from elacsym.telemetry import HTTP_REQUESTS, HTTP_SECONDS, get_logger
 
@@ -144,7 +152,7 @@ def _rendered(error: Exception, trace: Trace) -> tuple[int, bytes, bytes]:
     status, body = error_body(error, trace.request_id)
     if trace.errors == "v1":
         return status, codec.dumps(body), JSON
-    if trace.errors == "v2" and isinstance(error, InvalidName):
+    if isinstance(error, InvalidName):
         return status, v2_errors.name_text(error.name).encode(), TEXT
     shown = v2_errors.body(error, body["error"])
     return status, codec.dumps(shown if trace.errors == "v2" else body | shown), JSON
@@ -152,4 +160,5 @@ def _rendered(error: Exception, trace: Trace) -> tuple[int, bytes, bytes]:
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - an ASGI application
     """The application of every path without a route."""
+    check_slashes(scope)
     raise NotFound(f"there is nothing at {scope['path']}")

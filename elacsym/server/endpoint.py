@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from elacsym.errors import DeadlineExceeded, InvalidRequest, NotOwner, OutcomeUnknown
 from elacsym.server import codec
-from elacsym.server.exchange import Answer, Exchange, Forms, MethodNotAllowed, Trace
+from elacsym.server.exchange import Answer, Exchange, Forms, MethodNotAllowed, Trace, check_slashes
 from elacsym.server.routing import Router
 from elacsym.server.service import Service
 
@@ -27,7 +27,7 @@ _VARY = (b"vary", b"accept-encoding")
 class Operation:
     """What one method of a path does. is_open: no key is asked for. is_write: it changes a namespace, and is
     for the node that owns it. is_admin: it is for who runs the cluster. errors: the API whose forms its
-    errors have; those of `both` have all fields of v1, and the texts of v2."""
+    errors have; those of `both` have all fields of v1, and the texts of v2, of bad names nothing else."""
 
     handler: Handler
     is_open: bool = False
@@ -49,6 +49,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; errors pass to the boundary."""
+        check_slashes(scope)
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         operation = self.operations.get(method)
         if operation is None:

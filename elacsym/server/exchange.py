@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeVar
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
@@ -84,6 +84,22 @@ class Answer:
     status: int = 200
     media_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = field(default=())
+
+
+def check_slashes(scope: Scope) -> None:
+    """Raise InvalidName, to be told as v2 does, where the name of a namespace has an encoded slash.
+
+    Routes see the path decoded, where `a%2Fquery` looks like a path below `a`.
+    """
+    path: bytes = scope["raw_path"]
+    if b"%2" not in path:
+        return
+    parts = path.split(b"/", 4)
+    if len(parts) > 3 and parts[1] in (b"v1", b"v2") and parts[2] == b"namespaces":
+        name = unquote_to_bytes(parts[3])
+        if b"/" in name:
+            scope["elacsym"].errors = "v2"
+            raise InvalidName(name.decode("utf-8", "replace"))
 
 
 def json_answer(value: Any, status: int = 200) -> Answer:

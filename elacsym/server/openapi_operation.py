@@ -59,7 +59,7 @@ ERRORS: dict[int, tuple[str, str]] = {
     307: ("WrongOwner", "another node writes the namespace: repeat the request at `Location`"),
     400: (
         "BrokenRule",
-        "a rule is broken, or the body is not JSON; the message names the field; of bad names in v2 as text",
+        "a rule is broken, or the body is not JSON; the message names the field; v2 tells bad names as text",
     ),
     401: ("Unauthorized", "no API key, or an unknown one"),
     404: ("NotFound", "what the path names does not exist"),

@@ -11,10 +11,12 @@ from elacsym.server.v2_schema import METRIC_NAMES
 from elacsym.types import Metric
 
 _NAME_CHARACTERS_MAX = 128
-# the beginning of a message: the engine's path of a value in a document
+# the engine's path of a value in a document
 _NESTED = re.compile(r"\A((?:upsert|patch)_(?:rows|columns)\[\d+\])\.attributes\.")
 _IN_PATCH = re.compile(r"\A(patch_by_filter\.patch)\[0\]\.attributes\.")
-_IN_COLUMN = re.compile(r"\A((?:upsert|patch)_columns)(\[\d+\])\.([^:\[]+)")
+_IN_COLUMN = re.compile(r"\A((?:upsert|patch)_columns)(\[\d+\])\.(.+?)((?:\[\d+\])?)\Z", re.DOTALL)
+# clients know the refusal of a name to be shown without the place of the name
+_SHOWN_NAME = re.compile(r"\A(?:queries\[\d+\]\.)?include_attributes\[\d+\]\Z")
 # refusals that clients know with a mark in front
 _BROKEN_HEARTED = (
     "distance_metric must be specified",
@@ -32,13 +34,19 @@ def body(error: Exception, message: str) -> dict[str, Any]:
     if isinstance(error, SchemaConflict):
         return {"status": "error", "error": f"🙅 {message}", "attribute": error.attribute}
     if isinstance(error, InvalidRequest):
-        # rows are flat here, and columns are named before their rows
-        message = _IN_PATCH.sub(r"\1.", _NESTED.sub(r"\1.", message))
-        message = _IN_COLUMN.sub(r"\1.\3\2", message)
+        field = _field(error.field)
+        message = f"{field}: {error.reason}" if field else error.reason
     if isinstance(error, MetricConflict):
         known, given = METRIC_NAMES[Metric(error.known)], METRIC_NAMES[Metric(error.given)]
         message = f"distance metric mismatch, expected {known}, got {given}"
     return told(getattr(error, "code", ""), message)
+
+
+def _field(path: str) -> str:
+    """The place in the request for the engine's: rows are flat here, and columns are named before their
+    rows."""
+    path = _IN_PATCH.sub(r"\1.", _NESTED.sub(r"\1.", path))
+    return _SHOWN_NAME.sub("", _IN_COLUMN.sub(r"\1.\3\2\4", path))
 
 
 def told(code: str, message: str) -> dict[str, Any]:

@@ -25,7 +25,8 @@ async def update_metadata(exchange: Exchange) -> Answer:
     """`PATCH /v2/namespaces/{ns}/metadata`, and `/v1/…`: pinning, and whether it may only be read."""
     name, database = exchange.namespace, exchange.service.database
     fields = await exchange.decoded(Fields)
-    read_only = fields.optional("read_only", bool)
+    # null says nothing of it, other than of pinning
+    read_only = fields.require("read_only", bool) if fields.has("read_only") else None
     replicas = _replicas(fields.take("pinning"), "pinning") if fields.has("pinning") else None
     exchange.service.unknown_fields.note(fields.rest(), name)
     exchange.is_mutating = True

@@ -99,6 +99,8 @@ def _entry(name: str, entry: Any, path: str, named: dict[str, Metric]) -> Attrib
         raise wrong_type(entry, dict, path, expected="a type or an object of options")
     fields = Fields(entry, path)
     if fields.optional("drop", bool, False):
+        if fields.rest():
+            raise InvalidRequest(path, "drop stands alone, without a type or options")
         return None
     type_ = _type(fields.require("type", str), fields.path("type"))
     options: dict[str, Any] = {

@@ -53,6 +53,7 @@ def decode(body: Any) -> Write:
         upserts=upserts,
         deletes=deletes,
         path=path,
+        delete_path="deletes",
         patches=patches,
         patch_path=patch_path,
         upsert_condition=_condition(fields, "upsert_condition"),
@@ -70,6 +71,8 @@ def decode(body: Any) -> Write:
     )
     _check_pressure(request)
     if origin is not None:
+        if shards is not None and not origin.is_copy:
+            raise InvalidRequest("sharding", "a branch cannot be sharded")
         _check_alone(request, origin)
     return Write(request, origin, shards if origin is not None else None, fields.rest())
 

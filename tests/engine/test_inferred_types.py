@@ -55,7 +55,7 @@ def refusal(*rows, schema=None, **options) -> str:
         ([[True, False]], "[]bool", True),
         ([[], None], "[]unknown", True),
         ([[[1, 2.5], [3, 4]], []], "[][2]f32", False),
-        ([[], [[1, 2, 3]]], "[][3]f32", False),
+        ([[], [[1, 2.0, 3]]], "[][3]f32", False),
     ],
 )
 def test_types_are_those_of_the_values(values, kind, filterable):
@@ -107,6 +107,8 @@ def test_nothing_but_nulls_tells_no_type():
         ([{"vector": [1.0, None]}], ["vector[1]", "NoneType"]),
         ([{"vector": [float("nan")]}], ["vector", "NaN"]),
         ([{"x": [[1.0], [1.0, 2.0]]}], ["x[1]", "2 dimensions"]),
+        ([{"x": [[1, 2]]}, {"x": [[]]}], ["x", "arrays of whole numbers"]),
+        ([{"x": [[1, 2]]}, {"x": 1}], ["x", "arrays of whole numbers"]),
         ([{"x": [[1.0]]}, {"x": [1.0]}], ["upsert_rows[1]", "x"]),
         ([{"x": [[1.0], None]}], ["x[1]", "null"]),
     ],

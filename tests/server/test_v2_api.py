@@ -261,6 +261,7 @@ async def test_metadata_is_changed_field_by_field(shop):
     found = await call(shop, path, {"read_only": False, "pinning": None}, method="PATCH")
     assert {"read_only", "pinning"}.isdisjoint(found)
     await call(shop, path, {"read_only": 1}, method="PATCH", status=422)
+    await call(shop, path, {"read_only": None}, method="PATCH", status=422)
     await call(shop, NS, {"deletes": [1]})
 
 

@@ -19,9 +19,17 @@ from elacsym.server import v2_errors
         ("upsert_columns[3].attributes.tags[2]", "upsert_columns.tags[3][2]"),
         ("upsert_columns[3].id", "upsert_columns.id[3]"),
         ("patch_by_filter.patch[0].attributes.n", "patch_by_filter.patch.n"),
+        ("upsert_columns[3].attributes.a:b.c[d]", "upsert_columns.a:b.c[d][3]"),
         ("filters", "filters"),
     ],
 )
 def test_values_are_named_where_they_stand_in_the_request(field, shown):
     error = InvalidRequest(field, "is wrong")
     assert v2_errors.body(error, str(error))["error"] == f"{shown}: is wrong"
+
+
+@pytest.mark.parametrize("place", ["", "queries[2]."])
+def test_the_refusal_of_a_shown_name_is_told_without_its_place(place):
+    reason = 'attribute "x" not found in schema, cannot be part of `include_attributes`'
+    error = InvalidRequest(f"{place}include_attributes[0]", reason)
+    assert v2_errors.body(error, str(error)) == {"status": "error", "error": f"💔 {reason}"}

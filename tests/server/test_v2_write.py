@@ -151,6 +151,11 @@ RULES = [
     ({"schema": {"a": {"type": "[0]f32", "ann": True}}}, "schema.a.type: 0 dimensions"),
     ({"schema": {"id": {"type": "int"}}}, "schema.id: ids of type 'int'"),
     ({"schema": {"id": {"drop": True}}}, "schema.id: ids cannot be dropped"),
+    ({"schema": {"a": {"type": "int", "drop": True}}}, "schema.a: drop stands alone"),
+    (
+        {"branch_from_namespace": "b", "sharding": {"num_shards": 2}},
+        "sharding: a branch cannot be sharded",
+    ),
     (
         {"schema": {"v": {"type": "[2]f32", "ann": {"distance_metric": "cosine_distance"}}}},
         "schema: ann.distance_metric is given, but the request has no distance_metric",
@@ -237,3 +242,7 @@ async def test_a_large_body_of_columns_goes_through_the_child(client, monkeypatc
     assert answer.json()["rows_upserted"] == 2_000, answer.text
     answer = await client.post("/v2/namespaces/large", json={"upsert_columns": columns | {"id": [1]}})
     assert (answer.status_code, len(seen)) == (400, 2)
+
+
+def test_ids_to_be_deleted_are_named_as_the_request_has_them():
+    assert decoded(deletes=[1]).request.delete_path == "deletes"

@@ -83,7 +83,7 @@ async def deleted_namespaces_are_gone(t: Trial) -> None:
     assert (await t.delete_all())["status"] == "OK"
     assert await t.exists() is False
     for method in ("schema", "metadata", "delete_all", "hint_cache_warm"):
-        await t.refused(404, "was not found", method)
+        await t.refused(404, f"🤷 namespace '{t.name}' was not found", method)
     await t.query_refused(404, "was not found", limit=1)
     # the name is free, and nothing of the old schema is left
     await t.store([{"id": "text", "n": "text"}])
