@@ -31,6 +31,8 @@ _OF_WORDS = (
     "ascii_folding",
     "max_token_length",
 )
+# other metrics cannot be declared in this API
+METRICS = ("cosine_distance", "euclidean_squared")
 _TAKEN = ("full_text_search", "glob", "regex", "fuzzy", "ann", "sparse_knn")
 
 Row = dict[str, Any]
@@ -69,37 +71,52 @@ class Remote:
         return self._call("POST", "v2", "/query", body)
 
     def write(self, **body: Any) -> Row:
-        """Write."""
-        return self._call("POST", "v2", "", body)
-
-    def count(self, *condition: Any) -> int:
-        """How many documents a filter matches; without one: how many there are."""
-        filters = {"filters": list(condition)} if condition else {}
-        return int(self.query(aggregate_by={"rows": ["Count"]}, **filters)["aggregations"]["rows"])
+        """Write; documents may lack vectors, as those do that are older than an attribute."""
+        return self._call("POST", "v2", "", {"require_all_vectors": False, **body})
 
     def last_id(self) -> DocumentId | None:
-        """The largest id."""
-        rows = self.query(rank_by=["id", "desc"], limit=1)["rows"]
+        """The largest id; None: there are no documents."""
+        try:
+            rows = self.query(rank_by=["id", "desc"], limit=1)["rows"]
+        except MissingError:
+            return None
         return rows[0]["id"] if rows else None
 
-    def pages(self, after: DocumentId | None, size: int) -> Iterator[list[Row]]:
+    def documents(self, limit: int, *condition: Any) -> list[Row]:
+        """The first whole documents, in the order of their ids, that a filter matches."""
+        filters = {"filters": list(condition)} if condition else {}
+        answer = self.query(
+            rank_by=["id", "asc"],
+            limit=limit,
+            include_attributes=True,
+            vector_encoding="base64",
+            **filters,
+        )
+        return list(answer["rows"])
+
+    def differing(self, rows: Sequence[Row]) -> list[Row]:
+        """Those of the documents that the namespace lacks, or has with other values."""
+        ids = [row["id"] for row in rows]
+        stored = {row["id"]: _values(row) for row in self.documents(len(ids), "id", "In", ids)}
+        return [row for row in rows if stored.get(row["id"]) != _values(row)]
+
+    def pages(self, size: int) -> Iterator[list[Row]]:
         """Whole documents in the order of their ids, in pages of about PAGE_BYTES_MAX. size: documents of the
         first page."""
+        after: DocumentId | None = None
         while True:
-            condition = {} if after is None else {"filters": ["id", "Gt", after]}
-            rows = self.query(
-                rank_by=["id", "asc"],
-                limit=size,
-                include_attributes=True,
-                vector_encoding="base64",
-                **condition,
-            )["rows"]
+            rows = self.documents(size, *(() if after is None else ("id", "Gt", after)))
             if rows:
                 yield rows
             if len(rows) < size:
                 return
             after = rows[-1]["id"]
             size = page_size(len(orjson.dumps(rows)) / len(rows))
+
+
+def _values(row: Row) -> Row:
+    """What a document has, without the attributes that are null."""
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def page_size(document_bytes: float) -> int:
@@ -127,7 +144,9 @@ def is_vector(kind: str) -> bool:
 
 def taken_over(schema: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], str | None]:
     """The schema for the new namespace, and its distance metric. Attributes whose type no value told are left
-    out."""
+    out. Raises CommandError for what cannot be taken over."""
+    if "id" not in schema:
+        raise CommandError("the namespace has no documents yet, nor a type of ids: nothing to import")
     declared: dict[str, Any] = {"id": schema["id"]["type"]}
     metric = None
     for name, entry in schema.items():
@@ -135,6 +154,10 @@ def taken_over(schema: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any],
             declared[name] = written(entry)
             if isinstance(entry.get("ann"), Mapping):
                 metric = entry["ann"].get("distance_metric", metric)
+    if metric is not None and metric not in METRICS:
+        raise CommandError(
+            f"the namespace's metric is {metric!r}; only {' and '.join(METRICS)} can be taken over"
+        )
     return declared, metric
 
 
@@ -148,23 +171,11 @@ def document_bytes(schema: Mapping[str, Mapping[str, Any]]) -> float:
     return DOCUMENT_BYTES_GUESS + 4 * numbers * 4 / 3
 
 
-def resumed_after(source: Remote, target: Remote) -> DocumentId | None:
-    """Up to which id an import that was interrupted came: the largest at the target, if up to there both
-    sides have as many documents. None: from the beginning."""
-    try:
-        last = target.last_id()
-    except MissingError:
-        return None
-    if last is None:
-        return None
-    upto = ("id", "Lte", last)
-    return last if source.count(*upto) == target.count(*upto) else None
-
-
 def migrate(source: Remote, target: Remote) -> int:
-    """Bring all documents, schema and metric over; what the target has under the same ids is replaced.
+    """Make the target have all documents of the source, schema and metric included; what it already has in
+    the same form is not written again, and documents that only the target has stay.
 
-    Returns how many documents were written. Raises CommandError, which says that running it again goes on.
+    Returns how many documents were written. Raises CommandError, which says whether running it again goes on.
     """
     metadata, schema = source.metadata(), source.schema()
     declared, metric = taken_over(schema)
@@ -172,28 +183,32 @@ def migrate(source: Remote, target: Remote) -> int:
     if hosted:
         err.print(f"no longer embedded on write: {', '.join(hosted)}; their vectors are copied")
     with_metric = {} if metric is None else {"distance_metric": metric}
-    done = 0
+    done = same = 0
     try:
-        after = resumed_after(source, target)
+        last = target.last_id()
         target.write(create_namespace=True, schema=declared, **with_metric)
-        if after is not None:
-            err.print(f"{target.namespace} has all documents up to id {after!r}: going on from there")
         with progress_bar() as progress:
             total = int(metadata["approx_row_count"]) or None
             task = progress.add_task("importing", total=total, documents=0)
-            if after is not None:
-                progress.update(task, completed=target.count())
-            for rows in source.pages(after, page_size(document_bytes(schema))):
-                store(target, rows)
-                done += len(rows)
+            for rows in source.pages(page_size(document_bytes(schema))):
+                # behind the last document there is nothing to compare with; ids of both sides are of one type
+                wanted = rows if last is None or rows[0]["id"] > last else target.differing(rows)
+                store(target, wanted)
+                done += len(wanted)
+                same += len(rows) - len(wanted)
                 progress.update(task, advance=len(rows), documents=done)
     except ApiError as error:
-        raise CommandError(f"{error}; {done:,} documents were written, the same command goes on") from error
+        promise = "; the same command goes on" if error.retryable else ""
+        raise CommandError(f"{error} ({done:,} documents were written{promise})") from error
+    if same:
+        err.print(f"{same:,} documents of {target.namespace} were the same already")
     return done
 
 
 def store(target: Remote, rows: Sequence[Row]) -> None:
-    """Write a page, in halves where it is too large for one request."""
+    """Write documents, in halves where they are too large for one request."""
+    if not rows:
+        return
     try:
         target.write(upsert_rows=rows)
     except ApiError as error:

@@ -190,7 +190,9 @@ def import_file(
     """Load documents from FILE into a namespace; a missing namespace is created.
 
     With --from turbopuffer, FILE is the address of a server and SOURCE a namespace there, which comes with
-    its schema. Run again, it goes on where it was interrupted.
+    its schema. Run again, it writes only what the namespace here does not have in the same form: it goes on
+    after an interruption, and takes over what has changed at the source. Documents that only the namespace
+    here has stay.
     """
     if origin is not None:
         _import_namespace(file, source, namespace, url, api_key, source_api_key)

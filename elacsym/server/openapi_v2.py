@@ -143,6 +143,12 @@ V2_SCHEMAS: Json = {
                 "oneOf": [STRING, _open({"source_namespace": STRING}, ["source_namespace"])]
             },
             "disable_backpressure": BOOLEAN,
+            "require_all_vectors": BOOLEAN
+            | {
+                "default": True,
+                "description": "false: upserts may lack vectors, and a namespace made without vectors may "
+                "get some",
+            },
         }
     ),
     "WriteAnswerV2": _open(

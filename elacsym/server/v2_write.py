@@ -65,7 +65,7 @@ def decode(body: Any) -> Write:
         change=_change(fields, shards if origin is None else None),
         creates=fields.optional("create_namespace", bool),
         inference=_INFERENCE,
-        requires_all_vectors=True,
+        requires_all_vectors=fields.optional("require_all_vectors", bool, True),
         ignores_pressure=fields.optional("disable_backpressure", bool, False),
         wants_ids=fields.optional("return_affected_ids", bool, False),
     )

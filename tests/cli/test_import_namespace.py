@@ -7,6 +7,8 @@ import httpx
 import pytest
 from crash.processes import ServerProcess
 
+from elacsym.client import Client
+
 THERE, HERE = "key-of-the-source", "key-of-the-target"
 UUIDS = ["01890a5d-ac96-774b-bcce-b302099a8057", "f47ac10b-58cc-4372-a567-0e02b2c3d479"]
 SCHEMA = {
@@ -131,7 +133,7 @@ def test_an_interrupted_import_goes_on_where_it_was(there, here, moved):
     code, _, err = moved("numbers", "-n", "moved")
     assert code == 0, err
     assert "15 documents of numbers stored in moved" in err
-    assert "up to id 10" in err
+    assert "10 documents of moved were the same already" in err
     assert documents(here, "moved") == rows
     code, _, err = moved("numbers", "-n", "moved")
     assert (code, "0 documents of numbers stored in moved" in err) == (0, True)
@@ -146,6 +148,83 @@ def test_what_is_not_the_beginning_of_the_source_is_written_anew(there, here, mo
     assert documents(here, "five") == rows
 
 
+@pytest.mark.feature("N-11")
+def test_a_rerun_takes_over_what_differs_and_nothing_else(there, here, moved, monkeypatch):
+    monkeypatch.setattr("elacsym.cli.migrate.PAGE_BYTES_MAX", 4_000)
+    schema = {"vector": {"type": "[2]f32", "ann": True}, "half": {"type": "[2]f16", "ann": True}}
+    rows = [{"id": f"{n:02}", "vector": [n, 0.1], "half": [0.1, n], "n": n, "s": "x"} for n in range(30)]
+    body = {"upsert_rows": rows, "schema": schema, "distance_metric": "euclidean_squared"}
+    written(there, "edited", body)
+    assert moved("edited")[0] == 0
+    # one value, one that is gone, one vector; and at the target one that differs, one missing, one of its own
+    shorter = {"id": "04", "vector": [4, 0.1], "half": [0.1, 4], "n": 4}
+    changes = [rows[3] | {"n": -3}, shorter, rows[9] | {"vector": [0, 0]}]
+    written(there, "edited", {"upsert_rows": changes, "deletes": ["20"]})
+    own = rows[0] | {"id": "03 of its own"}
+    written(here, "edited", {"upsert_rows": [rows[25] | {"n": 0}, own], "deletes": ["27"]})
+    deleted = next(row for row in documents(here, "edited") if row["id"] == "20")
+    code, _, err = moved("edited")
+    assert code == 0, err
+    assert "24 documents of edited were the same already" in err
+    assert "5 documents of edited stored in edited" in err
+    found = documents(here, "edited")
+    stayed = [row for row in found if row["id"] in ("03 of its own", "20")]
+    assert [row for row in found if row not in stayed] == documents(there, "edited")
+    assert deleted in stayed
+    assert len(stayed) == 2
+
+
+@pytest.mark.feature("N-11")
+def test_documents_that_lack_vectors_come_over(there, here, moved):
+    first = {"a": {"type": "[2]f32", "ann": True}}
+    metric = {"distance_metric": "cosine_distance"}
+    written(there, "grown", {"upsert_rows": [{"id": 1, "a": [1, 2]}], "schema": first} | metric)
+    second = {"b": {"type": "[1]f16", "ann": True}}
+    written(there, "grown", {"upsert_rows": [{"id": 2, "a": [3, 4], "b": [5]}], "schema": second})
+    # neither set of vectors contains the other one
+    lacking = {"upsert_rows": [{"id": 3, "b": [6]}, {"id": 4}]}
+    assert there.post("/v2/namespaces/grown", json=lacking).status_code == 400
+    written(there, "grown", lacking | {"require_all_vectors": False})
+    code, _, err = moved("grown")
+    assert code == 0, err
+    assert documents(here, "grown") == documents(there, "grown")
+    assert schema_of(here, "grown") == schema_of(there, "grown")
+
+
+def test_a_rerun_brings_the_first_vectors_of_a_namespace(there, here, moved):
+    written(there, "later", {"upsert_rows": [{"id": 1, "n": 1}]})
+    assert moved("later")[0] == 0
+    body = {"upsert_rows": [{"id": 2, "vector": [1, 2]}], "distance_metric": "euclidean_squared"}
+    written(there, "later", body | {"require_all_vectors": False})
+    code, _, err = moved("later")
+    assert code == 0, err
+    assert "1 documents of later stored in later" in err
+    assert documents(here, "later") == documents(there, "later")
+
+
+@pytest.mark.parametrize(
+    ("name", "schema", "reason"),
+    [
+        ("empty", {}, "nor a type of ids"),
+        (
+            "dots",
+            {"vector_dim": 2, "vector_metric": "dot"},
+            "metric is 'dot_product'; only cosine_distance and euclidean_squared",
+        ),
+    ],
+)
+def test_what_cannot_be_taken_over_is_refused_before_anything_is_written(
+    there, here, moved, name, schema, reason
+):
+    with Client(str(there.base_url), api_key=THERE) as v1:
+        v1.create(name, schema)
+        if schema:
+            v1.upsert(name, [{"id": 1, "vector": [1.0, 2.0]}])
+    code, _, err = moved(name)
+    assert (code, reason in err, "goes on" in err) == (1, True, False)
+    assert here.get(f"/v2/namespaces/{name}/metadata").status_code == 404
+
+
 def test_pages_are_cut_by_bytes(there, here, moved, monkeypatch):
     monkeypatch.setattr("elacsym.cli.migrate.PAGE_BYTES_MAX", 5_000)
     rows = [{"id": f"row {n:03}", "text": "x" * (n % 7 * 100)} for n in range(60)]
@@ -153,6 +232,14 @@ def test_pages_are_cut_by_bytes(there, here, moved, monkeypatch):
     code, _, err = moved("texts")
     assert code == 0, err
     assert documents(here, "texts") == rows
+
+
+def test_what_the_target_refuses_is_not_promised_to_go_on(there, here, moved):
+    written(there, "numbered", {"upsert_rows": [{"id": 1, "n": 1}]})
+    written(here, "numbered", {"upsert_rows": [{"id": "one", "n": 1}]})
+    code, _, err = moved("numbered")
+    assert (code, "0 documents were written" in err, "goes on" in err) == (1, True, False)
+    assert [row["id"] for row in documents(here, "numbered")] == ["one"]
 
 
 def test_what_is_wrong_is_told_in_one_line(moved, elacsym, monkeypatch, there):

@@ -257,6 +257,7 @@ ROWS = st.lists(
                 max_size=1,
             ),
             "return_affected_ids": st.booleans(),
+            "require_all_vectors": st.booleans(),
         },
     )
 )

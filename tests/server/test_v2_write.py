@@ -71,9 +71,11 @@ def test_every_field_reaches_the_engine():
         create_namespace=False,
         sharding={"num_shards": 4},
         encryption={"mode": "default"},
+        require_all_vectors=False,
         no_such_field=1,
     )
     request = wanted.request
+    assert decoded(deletes=[1]).request.requires_all_vectors
     assert documents(request.upserts) == [(1, {"rev": 2}), (2, {})]
     assert documents(request.patches) == [(3, {"a": None})]
     assert request.deletes == ["x"]
@@ -81,7 +83,7 @@ def test_every_field_reaches_the_engine():
     assert (request.delete_by_filter.condition.value, request.delete_by_filter.is_partial) == (1, True)
     assert (request.patch_by_filter.condition.value, request.patch_by_filter.is_partial) == (2, False)
     assert request.patch == {"a": 3}
-    assert (request.wants_ids, request.creates, request.requires_all_vectors) == (True, False, True)
+    assert (request.wants_ids, request.creates, request.requires_all_vectors) == (True, False, False)
     assert not request.inference.floats
     change = request.change
     assert (change.id_type, change.metric) == ("string", Metric.L2)
