@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -12,12 +13,14 @@ from elacsym.engine import columns
 from elacsym.engine.draft import Draft
 from elacsym.engine.request import ByFilter, WriteRequest
 from elacsym.engine.settle import Read
-from elacsym.engine.stored import Stored, is_among, stored
+from elacsym.engine.stored import Stored, is_among, stored, stored_bytes
 from elacsym.engine.widened import widened
 from elacsym.errors import InvalidRequest
 from elacsym.format.reading import Steps, both, done, together
 from elacsym.index.ids import IdColumn
+from elacsym.index.sizes import total_bytes
 from elacsym.query.ast import Filter
+from elacsym.query.columns import Ints
 from elacsym.query.columns import stored as columns_in_parts
 from elacsym.query.execute import matching_ids
 from elacsym.query.filters import attributes_of
@@ -71,7 +74,9 @@ def by_filter(snapshot: SearchSnapshot, draft: Draft) -> Steps[Read]:
         if deleted is not None:
             to_patch = _without(to_patch, deleted)
         patched, is_more_to_patch = _first(to_patch, request.patch_by_filter, "patch_by_filter")
-        is_more = is_more or is_more_to_patch
+        sizes = (yield from stored_bytes(snapshot, patched)) + _patch_bytes(draft)
+        patched, is_more_that_fits = _fitting(patched, sizes, request.patch_by_filter, "patch_by_filter")
+        is_more = is_more or is_more_to_patch or is_more_that_fits
     looked_at = _ids([request], snapshot.schema)
     if patched is not None and len(patched):
         looked_at = IdColumn.concat([patched, _without(looked_at, patched)])
@@ -102,6 +107,26 @@ def _first(ids: IdColumn, wanted: ByFilter, field: str) -> tuple[IdColumn, bool]
             f"{field}_allow_partial changes as many",
         )
     return IdColumn(ids.id_type, ids.to_arrow().slice(0, wanted.rows_max)), True
+
+
+def _fitting(ids: IdColumn, sizes: Ints, wanted: ByFilter, field: str) -> tuple[IdColumn, bool]:
+    """As many as may be written again, at least one, and whether there are more. sizes: (n,) bytes."""
+    ends = np.cumsum(sizes)
+    if not len(ends) or ends[-1] <= wanted.bytes_max:
+        return ids, False
+    if not wanted.is_partial:
+        raise InvalidRequest(
+            field,
+            f"the filter matches documents of {ends[-1]} bytes where one request may write "
+            f"{wanted.bytes_max} again; {field}_allow_partial changes as many",
+        )
+    count = max(1, int(np.searchsorted(ends, wanted.bytes_max, "right")))
+    return IdColumn(ids.id_type, ids.to_arrow().slice(0, count)), count < len(ids)
+
+
+def _patch_bytes(draft: Draft) -> int:
+    """What the patch of a filter brings to each document."""
+    return 0 if draft.patch is None else total_bytes(*draft.patch.arrays.values())
 
 
 def _without(ids: IdColumn, others: IdColumn) -> IdColumn:

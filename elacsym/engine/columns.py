@@ -19,10 +19,10 @@ from elacsym.engine.infer import inferred_type
 from elacsym.engine.plain_values import encoded_arrays, encoded_scalars
 from elacsym.engine.request import Document, Inference
 from elacsym.engine.schema import check_name, check_text
-from elacsym.engine.sizes import row_bytes
 from elacsym.engine.vector_values import encoded_multivectors, encoded_sparse, encoded_vectors, shown
 from elacsym.errors import InvalidRequest
 from elacsym.index.ids import IdColumn
+from elacsym.index.sizes import row_bytes
 from elacsym.index.values import parse_uuid
 from elacsym.types import (
     DOCUMENT_BYTES_MAX,

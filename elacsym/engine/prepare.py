@@ -26,10 +26,10 @@ from elacsym.engine.draft import Draft, declared, drafted, redrafted
 from elacsym.engine.payload import RowChanges
 from elacsym.engine.request import WriteRequest
 from elacsym.engine.settle import Encoded, encoded, settled
-from elacsym.engine.sizes import row_bytes
 from elacsym.errors import ElacsymError, InvalidRequest
 from elacsym.format.reading import Steps, resident
 from elacsym.format.wal_entry import Batch
+from elacsym.index.sizes import row_bytes
 from elacsym.index.values import parse_uuid
 from elacsym.log.writer import Prepared
 from elacsym.query.searchable import SearchSnapshot

@@ -9,6 +9,9 @@ from typing import Any
 from elacsym.query.ast import Filter
 from elacsym.types import AttributeType, DocumentId, IdType, Metric, Schema
 
+# a patch keeps its documents in memory, several times over, while it writes them again
+REWRITTEN_BYTES_MAX = 256 * 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -71,11 +74,13 @@ class SchemaChange:
 @dataclass(frozen=True, slots=True)
 class ByFilter:
     """An operation on all documents that a filter matches. At most rows_max (None: any number); beyond that
-    it is refused, or, where is_partial, done for the first rows_max in id order."""
+    it is refused, or, where is_partial, done for the first rows_max in id order. bytes_max: the same for the
+    bytes of the documents that a patch writes again, though one is always."""
 
     condition: Filter
     rows_max: int | None = None
     is_partial: bool = False
+    bytes_max: int = REWRITTEN_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)

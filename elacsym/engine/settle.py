@@ -18,10 +18,10 @@ from elacsym.engine.conditions import NewValues, holds, nothing_new
 from elacsym.engine.draft import Draft, Patches
 from elacsym.engine.payload import RowChanges
 from elacsym.engine.request import Document
-from elacsym.engine.sizes import total_bytes
 from elacsym.engine.stored import Stored, is_among, replaced
 from elacsym.index.columns import arrow_type, fitted
 from elacsym.index.ids import IdColumn
+from elacsym.index.sizes import total_bytes
 from elacsym.query.ast import Filter
 from elacsym.query.columns import Bools, Ints
 from elacsym.types import ID, DocumentId, Effects, Schema

@@ -17,6 +17,7 @@ from elacsym.engine.memtable import Chunk
 from elacsym.format.reading import Steps, resident, together
 from elacsym.index.columns import arrow_type, fitted
 from elacsym.index.ids import IdColumn, MemoryIds
+from elacsym.index.sizes import width_bytes
 from elacsym.query.columns import Bools, Ints
 from elacsym.query.searchable import Part, SearchSnapshot
 from elacsym.types import Attribute, Schema
@@ -79,32 +80,60 @@ def stored(snapshot: SearchSnapshot, ids: IdColumn, names: Sequence[str]) -> Ste
     Two rounds where nothing is at hand, whatever the number of parts and attributes, after those that open
     them.
     """
-    parts = [view for view in snapshot.parts if view.alive.any()]
-    if not parts or not len(ids):
-        return Stored.none(snapshot.schema)
-    opened = yield from together([view.part.ids() for view in parts])
-    found = yield from together([part_ids.rows_of(ids) for part_ids in opened])
-    chosen: list[tuple[Part, Ints]] = []
-    places: list[Ints] = []
-    for view, rows in zip(parts, found, strict=True):
-        inside = np.flatnonzero(rows >= 0)
-        inside = inside[view.alive[rows[inside]]]
-        if len(inside):
-            chosen.append((view.part, rows[inside]))
-            places.append(inside)
+    chosen = yield from _placed(snapshot, ids)
     if not chosen:
         return Stored.none(snapshot.schema)
-    order = np.concatenate(places)
+    order = np.concatenate([places for _, _, places in chosen])
     turned = np.argsort(order)
     attributes = snapshot.schema.attributes
     values = yield from together(
-        [_values(part, name, attributes[name], rows) for name in names for part, rows in chosen]
+        [_values(part, name, attributes[name], rows) for name in names for part, rows, _ in chosen]
     )
     arrays = {
         name: pa.concat_arrays(values[start : start + len(chosen)]).take(pa.array(turned))
         for name, start in zip(names, range(0, len(values), len(chosen)), strict=True)
     }
     return Stored.of(ids.select(order[turned]), arrays)
+
+
+def stored_bytes(snapshot: SearchSnapshot, ids: IdColumn) -> Steps[Ints]:
+    """(n,) int64: about how many bytes the documents of these distinct ids are, 0 for absent ones. Their
+    values are not read: a null of fixed width counts as a value does."""
+    total = np.zeros(len(ids), np.int64)
+    chosen = yield from _placed(snapshot, ids)
+    pieces = [
+        (_sizes(part, name, attribute, rows), places)
+        for name, attribute in snapshot.schema.attributes.items()
+        for part, rows, places in chosen
+    ]
+    found = yield from together([steps for steps, _ in pieces])
+    for sizes, (_, places) in zip(found, pieces, strict=True):
+        total[places] += sizes
+    return total
+
+
+def _placed(snapshot: SearchSnapshot, ids: IdColumn) -> Steps[list[tuple[Part, Ints, Ints]]]:
+    """The parts that have some of these documents: the part, their rows in it, and their places among the
+    ids."""
+    parts = [view for view in snapshot.parts if view.alive.any()]
+    if not parts or not len(ids):
+        return []
+    opened = yield from together([view.part.ids() for view in parts])
+    found = yield from together([part_ids.rows_of(ids) for part_ids in opened])
+    chosen: list[tuple[Part, Ints, Ints]] = []
+    for view, rows in zip(parts, found, strict=True):
+        inside = np.flatnonzero(rows >= 0)
+        inside = inside[view.alive[rows[inside]]]
+        if len(inside):
+            chosen.append((view.part, rows[inside], inside))
+    return chosen
+
+
+def _sizes(part: Part, name: str, attribute: Attribute, rows: Ints) -> Steps[Ints]:
+    if not attribute.type.is_vector:
+        return (yield from (yield from part.attribute(name)).sizes(rows))
+    has_any = len((yield from part.vectors(name))) > 0
+    return np.full(len(rows), width_bytes(arrow_type(attribute.type)) if has_any else 0, np.int64)
 
 
 def _values(part: Part, name: str, attribute: Attribute, rows: Ints) -> Steps[pa.Array]:

@@ -199,6 +199,15 @@ class StoredArray:
         yield from self.blob.want_whole(f"{self._name}.valid")
         return np.unpackbits(self._valid, count=self._rows, bitorder="little").view(np.bool_)
 
+    def sizes(self, rows: Ints) -> Steps[Ints]:
+        """(n,) int64: the bytes of some rows' values, nulls of fixed width as others; one round."""
+        starts, stops = rows, rows + 1
+        yield from self.blob.want_whole(*(n for n in self._sections if n.endswith((".lists", ".strings"))))
+        for offsets in (self._lists, self._strings):
+            if offsets is not None:
+                starts, stops = offsets[starts], offsets[stops]
+        return (stops - starts).astype(np.int64) * self._item
+
     def select(self, rows: Ints) -> Steps[pa.Array]:
         """The values of some rows, in the order given; one round."""
         if self._is_plain and self.blob.source.has_records(self._start + rows * self._item, self._item):

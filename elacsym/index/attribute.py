@@ -32,6 +32,7 @@ from elacsym.index import arrays
 from elacsym.index.arrays import Bools, Encoded, Ints, StoredArray
 from elacsym.index.columns import arrow_type, fitted
 from elacsym.index.leaves import Records, Texts
+from elacsym.index.sizes import value_bytes
 from elacsym.index.values import UUID_ARROW, to_python, uuid_bytes
 from elacsym.types import Attribute, AttributeType, Scalar
 
@@ -74,6 +75,11 @@ class Values(Protocol):
         """(rows,) bool, fresh: which rows have a value."""
         ...
 
+    def sizes(self, rows: Ints) -> Steps[Ints]:
+        """(n,) int64: the bytes of these rows' values as `index.sizes` counts them; a null may count as a
+        value. Values themselves are not read."""
+        ...
+
 
 class ArrowValues:
     """`Values` of an array in memory, without an index."""
@@ -103,6 +109,10 @@ class ArrowValues:
         """See Values."""
         return done(self._array.is_valid().to_numpy(zero_copy_only=False).copy())
 
+    def sizes(self, rows: Ints) -> Steps[Ints]:
+        """See Values."""
+        return done(value_bytes(self._array)[rows])
+
 
 class MissingValues:
     """`Values` of a part that stores none: all null."""
@@ -131,6 +141,10 @@ class MissingValues:
     def valid(self) -> Steps[Bools]:
         """See Values."""
         return done(np.zeros(self._rows, np.bool_))
+
+    def sizes(self, rows: Ints) -> Steps[Ints]:
+        """See Values."""
+        return done(np.zeros(len(rows), np.int64))
 
 
 class Cut(NamedTuple):
@@ -276,6 +290,10 @@ class EmptyValues:
         """See Values."""
         return self._inner.valid()
 
+    def sizes(self, rows: Ints) -> Steps[Ints]:
+        """See Values."""
+        return self._inner.sizes(rows)
+
 
 class AttributeFile:
     """`Values` in a file `attr.<name>`. type: that of the values."""
@@ -343,6 +361,10 @@ class AttributeFile:
     def valid(self) -> Steps[Bools]:
         """See Values."""
         return self._column.valid()
+
+    def sizes(self, rows: Ints) -> Steps[Ints]:
+        """See Values."""
+        return self._column.sizes(rows)
 
 
 def _places(keys: Any, cuts: Sequence[Cut], start: int = 0, stop: int | None = None) -> Ints:

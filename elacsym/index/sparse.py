@@ -130,6 +130,11 @@ class SparseFile:
         """See Values."""
         return self._dimensions.valid()
 
+    def sizes(self, rows: Ints) -> Steps[Ints]:
+        """See Values."""
+        names, weights = yield from both(self._dimensions.sizes(rows), self._weights.sizes(rows))
+        return names + weights
+
     def dimensions(self) -> Steps[list[str]]:
         """All dimensions that some row has, ascending by UTF-8 bytes; one round."""
         return to_python((yield from self._inverted.distinct()))

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from elacsym.format.reading import Steps, done
 from elacsym.index.attribute import SortedValues, Values
 from elacsym.index.ids import Ids
+from elacsym.index.sizes import value_bytes
 from elacsym.query.searchable import Part
 from elacsym.types import ID, Attribute, AttributeType, Scalar, Schema
 
@@ -49,6 +50,10 @@ class IdValues:
     def valid(self) -> Steps[Bools]:
         """See Values."""
         return done(np.ones(len(self._ids), np.bool_))
+
+    def sizes(self, rows: Ints) -> Steps[Ints]:
+        """See Values."""
+        return value_bytes((yield from self.select(rows)))
 
 
 def attribute_of(schema: Schema, name: str) -> Attribute | None:

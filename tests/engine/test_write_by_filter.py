@@ -11,7 +11,7 @@ from elacsym.engine.fold import fold
 from elacsym.engine.request import ByFilter, Document, WriteRequest
 from elacsym.errors import InvalidRequest
 from elacsym.query.ast import Compare, Not, Op, OrderKey, Query
-from elacsym.types import Schema
+from elacsym.types import Attribute, AttributeType, Metric, Schema
 
 
 def n(op, value):
@@ -82,6 +82,38 @@ async def test_over_the_limit_nothing_changes_and_a_part_is_done_where_it_may(te
     assert (second.deleted_ids or second.patched_ids) == (8, 9) and second.rows_remaining is False
     third = (await tens.write("docs", partial)).effects
     assert third.affected == 0 and third.rows_remaining is False
+
+
+@pytest.mark.parametrize("is_folded", [False, True])
+async def test_patches_stop_at_the_bytes_that_they_write_again(database, is_folded):
+    """Measured before documents are read: of each its vector, its texts, and what the patch brings."""
+    kinds = {"v": Attribute(AttributeType.parse("[8]f32"), filterable=False)}
+    await database.create("docs", Schema("uint", Metric.L2, kinds))
+    # 32 + 8 + 10 + 4 bytes, and as much text as the number says
+    sizes = [100, 1_000, 0, 50, 3_000]
+    base = {"v": [0.5] * 8, "n": 0, "tags": ["a", "bcd"]}
+    documents = [Document(i, base | {"text": "x" * size}) for i, size in enumerate(sizes)]
+    await database.write("docs", upsert(*documents))
+    if is_folded:
+        await fold(await database.namespace("docs"))
+    patch = {"note": "y" * 200}
+    row = 32 + 8 + 4 + 200
+
+    def limited(bytes_max, *, is_partial):
+        by_filter = ByFilter(n(Op.EQ, 0), is_partial=is_partial, bytes_max=bytes_max)
+        return WriteRequest(patch_by_filter=by_filter, patch=patch, wants_ids=True)
+
+    total = sum(sizes) + row * len(sizes)
+    with pytest.raises(InvalidRequest, match=f"documents of {total} bytes .* may write {total - 1} again"):
+        await database.write("docs", limited(total - 1, is_partial=False))
+    for bytes_max, chosen in ((1, 1), (1_100 + 2 * row - 1, 1), (1_100 + 2 * row, 2), (total - 1, 4)):
+        effects = (await database.write("docs", limited(bytes_max, is_partial=True))).effects
+        assert effects.patched_ids == tuple(range(chosen)) and effects.rows_remaining is True
+        await database.write("docs", upsert(*documents))
+        if is_folded:
+            await fold(await database.namespace("docs"))
+    effects = (await database.write("docs", limited(total, is_partial=True))).effects
+    assert effects.patched == 5 and effects.rows_remaining is False
 
 
 async def test_no_match_is_counted_as_none(tens):

@@ -20,6 +20,7 @@ from elacsym.index import attribute as attribute_module
 from elacsym.index.arrays import expanded, ordered_codes
 from elacsym.index.attribute import ArrowValues, AttributeFile, Cut, EmptyValues, MissingValues
 from elacsym.index.columns import arrow_type, fitted
+from elacsym.index.sizes import value_bytes, width_bytes
 from elacsym.index.values import to_arrow, to_python
 from elacsym.types import Attribute, AttributeType, FullText
 
@@ -110,6 +111,23 @@ def test_values_are_read_back_whole_and_by_row(column, picks):
         assert one_round(stored.column()).equals(array)
         assert one_round(make().valid()).tolist() == [v is not None for v in values]
         one_round(stored.column()).validate(full=True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(columns(), st.lists(st.integers(0, 1000), max_size=8))
+def test_sizes_are_told_without_the_values(column, picks):
+    kind, values = column
+    rows = np.array([p % len(values) for p in picks] if values else [], np.int64)
+    array = array_of(kind, values)
+    expected = value_bytes(array)[rows]
+    assert one_round(ArrowValues(array).sizes(rows)).tolist() == expected.tolist()
+    is_null = array.is_null().to_numpy(zero_copy_only=False)[rows]
+    with in_pieces():
+        for make in (lambda: warm(kind, values), lambda: cold(kind, values)):
+            sizes = one_round(make().sizes(rows))
+            # a null of fixed width has a place of its own
+            null = width_bytes(array.type) or 0
+            assert sizes.tolist() == np.where(is_null, null, expected).tolist()
 
 
 @settings(max_examples=150, deadline=None)

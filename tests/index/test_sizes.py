@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from elacsym.engine.sizes import row_bytes, total_bytes
 from elacsym.index.columns import arrow_type
 from elacsym.index.ids import IdColumn
+from elacsym.index.sizes import row_bytes, total_bytes
 from elacsym.types import AttributeType
 
 COLUMNS = {

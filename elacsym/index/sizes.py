@@ -1,4 +1,5 @@
-"""How many bytes documents are without encoding and compression: what a write is said to have written."""
+"""How many bytes documents are without encoding and compression: what a write is said to have written,
+and may write."""
 
 from __future__ import annotations
 
@@ -25,9 +26,9 @@ _WIDTHS: dict[int, int] = {pa.bool_().id: 1, UUID_ARROW.id: UUID_ARROW.byte_widt
 def row_bytes(ids: IdColumn, arrays: Mapping[str, pa.Array]) -> Ints:
     """(n,) int64: the bytes of each row's id and values. Numbers take their stored width (a bool one byte),
     texts their UTF-8 length, arrays and vectors the sum of their elements; null takes nothing."""
-    sizes = _value_bytes(ids.to_arrow())
+    sizes = value_bytes(ids.to_arrow())
     for array in arrays.values():
-        sizes += _value_bytes(array)
+        sizes += value_bytes(array)
     return sizes
 
 
@@ -37,7 +38,7 @@ def total_bytes(*arrays: pa.Array) -> int:
 
 
 def _total_bytes(array: pa.Array) -> int:
-    width = _width(array.type)
+    width = width_bytes(array.type)
     if width is not None:
         return width * int(len(array) - array.null_count)
     if pa.types.is_struct(array.type):
@@ -49,14 +50,14 @@ def _total_bytes(array: pa.Array) -> int:
     first, last = int(offsets[array.offset]), int(offsets[array.offset + len(array)])
     if not pa.types.is_list(array.type):
         return last - first
-    inner = _width(array.type.value_type)
+    inner = width_bytes(array.type.value_type)
     return _total_bytes(array.values.slice(first, last - first)) if inner is None else inner * (last - first)
 
 
-def _value_bytes(array: pa.Array) -> Ints:
-    """(n,) int64, fresh: the bytes of each value."""
+def value_bytes(array: pa.Array) -> Ints:
+    """(n,) int64, fresh: the bytes of each value, see `row_bytes`."""
     kind, rows = array.type, len(array)
-    width = _width(kind)
+    width = width_bytes(kind)
     sizes: Ints
     if width is not None:
         sizes = np.full(rows, width, np.int64)
@@ -64,7 +65,7 @@ def _value_bytes(array: pa.Array) -> Ints:
             sizes[array.is_null().to_numpy(zero_copy_only=False)] = 0
         return sizes
     if pa.types.is_struct(kind):
-        sizes = np.sum([_value_bytes(part) for part in array.flatten()], axis=0, dtype=np.int64)
+        sizes = np.sum([value_bytes(part) for part in array.flatten()], axis=0, dtype=np.int64)
         return sizes
     if not rows:
         return np.zeros(0, np.int64)
@@ -73,11 +74,11 @@ def _value_bytes(array: pa.Array) -> Ints:
     sizes = _steps(offsets)
     if not pa.types.is_list(kind):
         return sizes
-    inner = _width(kind.value_type)
-    return sizes * inner if inner is not None else _between(_value_bytes(array.values), offsets)
+    inner = width_bytes(kind.value_type)
+    return sizes * inner if inner is not None else _between(value_bytes(array.values), offsets)
 
 
-def _width(kind: pa.DataType) -> int | None:
+def width_bytes(kind: pa.DataType) -> int | None:
     """The bytes of every value of a type; None where they differ."""
     number = kind.id
     width = _WIDTHS.get(number)
