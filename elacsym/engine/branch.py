@@ -6,6 +6,7 @@ place of a namespace that has no documents. Four steps, each one object:
 
 1. The name's manifest announces the incarnation that is to come. A name that was free stays free for
    everybody; a namespace is sealed, so that it can be seen to have no documents and no more are acknowledged.
+   Meanwhile the source's collector is reminded that there may be a pin that nobody holds.
 2. The source's manifest takes a pin: from then on nothing is collected that this generation refers to.
    The name is listed meanwhile.
 3. The announced incarnation is put in place, as it follows from the generation that took the pin.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from elacsym.clock import new_nonce
@@ -92,7 +94,7 @@ class _Branch:
         await self._require_free()
         pinned: _Pinned | None = None
         try:
-            announced = (await self._file.swap(self._announced)).manifest
+            announced = await self._announce()
             if announced.state is State.SEALED:
                 await self._require_empty()
             count = sum(part.rows_live for part in snapshot.parts)
@@ -108,7 +110,7 @@ class _Branch:
                 raise listed
             await self._install(pinned)
         except BaseException as error:
-            stands = await self._is_standing(pinned)
+            stands = await self._is_standing()
             if stands is None and pinned is not None and isinstance(error, StoreUnavailable):
                 raise OutcomeUnknown(f"namespace '{self._request.name}' may or may not be there") from error
             if pinned is None or not stands or not isinstance(error, Exception):
@@ -136,6 +138,18 @@ class _Branch:
                 self._request.field,
                 f"namespace '{self._request.name}' has {count} documents; a copy needs one without",
             )
+
+    async def _announce(self) -> Manifest:
+        announced, reminded = await asyncio.gather(
+            self._file.swap(self._announced),
+            catalog.remind(self._services.store, self._source.name),
+            return_exceptions=True,
+        )
+        if isinstance(announced, BaseException):
+            raise announced
+        if reminded is not None:
+            raise reminded
+        return announced.manifest
 
     def _announced(self, before: Manifest | None) -> Manifest:
         if before is not None and before.state is not State.DELETED:
@@ -183,10 +197,11 @@ class _Branch:
         )
         await self._file.update(lambda before: transitions.install(before, made))
 
-    async def _is_standing(self, pinned: _Pinned | None) -> bool | None:
+    async def _is_standing(self) -> bool | None:
         """Take back what was done; True where the last step was done all the same, None where nobody knows.
 
-        What the store does not let us take back is left to the source's collector.
+        What the store does not let us take back is left to the source's collector. A pin may stand although
+        no answer said so.
         """
         try:
             if await self._file.load() is None:
@@ -196,11 +211,12 @@ class _Branch:
             )
             if loaded.manifest.inc == self._home.inc:
                 return True
-            if loaded.manifest.state is State.DELETED:
+            if loaded.manifest.state is State.DELETED and not loaded.manifest.successor:
                 await catalog.unlist(self._services.store, self._file)
-            if pinned is not None:
-                empty = replace(pinned.pin, jobs=(), slots=None)
-                await self._source.reader.file.update(lambda m: transitions.narrow_pin(m, empty))
+            empty = Pin(self._home.name, self._home.inc, self._source.reader.manifest.inc, ())
+            await self._source.reader.file.update(lambda m: transitions.narrow_pin(m, empty))
         except StoreUnavailable:
+            with suppress(StoreUnavailable):
+                await catalog.remind(self._services.store, self._source.name)
             return None
         return False

@@ -18,6 +18,7 @@ from elacsym.query.execute import execute
 from elacsym.query.plan import Needs
 from elacsym.query.searchable import PartView, SearchSnapshot
 from elacsym.store.wrapper import keeps_files
+from elacsym.types import Schema
 
 # recent queries of each vector attribute that are asked of the new segment
 QUERIES = 8
@@ -29,7 +30,8 @@ async def rehearse(namespace: Namespace, ref: SegmentRef) -> None:
 
     Raises ObjectMissing, CorruptObject, StoreUnavailable; no manifest may name the segment then.
     """
-    needs = namespace.view.looked_at()
+    # one of them may be dropped before the end
+    schema, needs = namespace.view.schema, namespace.view.looked_at()
     if needs == Needs():
         return
     part = namespace.view.part(namespace.reader.manifest.inc, ref)
@@ -37,10 +39,10 @@ async def rehearse(namespace: Namespace, ref: SegmentRef) -> None:
     if keeps_files(namespace.services.store):
         # written a moment ago, so in memory: all that it takes is checking
         await part.warm(needs)
-    await _ask(namespace, part, needs)
+    await _ask(namespace, part, needs, schema)
 
 
-async def _ask(namespace: Namespace, part: SegmentPart, needs: Needs) -> None:
+async def _ask(namespace: Namespace, part: SegmentPart, needs: Needs, schema: Schema) -> None:
     """Ask recent queries of the segment alone."""
     tuning, compute, inc = (
         namespace.services.tuning,
@@ -48,7 +50,7 @@ async def _ask(namespace: Namespace, part: SegmentPart, needs: Needs) -> None:
         namespace.reader.manifest.inc,
     )
     alive = np.ones(part.rows, np.bool_)
-    snapshot = SearchSnapshot(namespace.view.schema, [PartView(part, alive)], inc, 0, 0)
+    snapshot = SearchSnapshot(schema, [PartView(part, alive)], inc, 0, 0)
     for attribute in needs.vectors:
         dimensions = snapshot.schema.attributes[attribute].type.dimensions
         # others were asked of an attribute that was dropped, whose name was taken again

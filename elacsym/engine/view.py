@@ -144,8 +144,9 @@ class NamespaceView:
     def looked_at(self) -> Needs:
         """The attributes by which segments and tail were searched or shown not long ago."""
         chunks = self.memtable.chunks
-        vectors = {stored for chunk in chunks for stored in chunk.vector_columns}
-        texts = {stored for chunk in chunks for stored, _ in chunk.text_indexes}
+        # copies: queries in other threads add to them
+        vectors = {stored for chunk in chunks for stored in tuple(chunk.vector_columns)}
+        texts = {stored for chunk in chunks for stored, _ in tuple(chunk.text_indexes)}
         seen = [state.part.under(self.schema).looked_at() for state in self.segments]
         return Needs(
             frozenset().union(*(needs.columns for needs in seen)),

@@ -1,8 +1,9 @@
 """Which namespaces there are: create, delete, list.
 
 The manifest alone decides whether a namespace exists. The listing hint is written before the manifest and
-removed after its deletion, so a crash leaves a hint without a namespace, which listing skips; a namespace
-without a hint can only come from a deletion that raced a re-creation, and `ensure_listed` mends it.
+removed after its deletion, so a crash leaves a hint without a namespace, which listing skips. A hint is only
+removed after a tombstone was seen; so whoever takes a name again writes it again, after the tombstone is
+gone or says who is going to take its place.
 """
 
 from __future__ import annotations
@@ -54,7 +55,11 @@ async def create(
         )
 
     loaded = await ManifestFile(store, name, rng, settings).swap(make)
-    return Created(loaded, loaded.manifest.inc == inc)
+    is_new = loaded.manifest.inc == inc
+    if is_new and loaded.manifest.generation:
+        # whoever saw the tombstone may have removed the hint since
+        await ensure_listed(store, name)
+    return Created(loaded, is_new)
 
 
 async def delete(
@@ -77,10 +82,13 @@ async def delete(
 
 
 async def unlist(store: ObjectStore, file: ManifestFile) -> None:
-    """Remove the listing hint of a namespace that does not exist; a hint that is needed is there again."""
+    """Remove the listing hint of a namespace that does not exist; a hint that is needed is there again.
+
+    An incarnation that was announced meanwhile needs it, too: its hint may have been written before.
+    """
     await store.delete(keys.name_hint(file.name))
     again = await file.load()
-    if again is not None and again.manifest.state is not State.DELETED:
+    if again is not None and (again.manifest.state is not State.DELETED or again.manifest.successor):
         await ensure_listed(store, file.name)
 
 

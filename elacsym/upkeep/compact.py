@@ -28,6 +28,7 @@ from elacsym.engine.segment import SegmentPart
 from elacsym.format.manifest import Intent, Manifest, SegmentRef
 from elacsym.log import transitions
 from elacsym.log.transitions import TransitionRefused
+from elacsym.types import Schema
 from elacsym.upkeep import policy
 
 
@@ -64,9 +65,11 @@ async def compact(namespace: Namespace, *, force: bool = False) -> bool:
             namespace.services.node_id,
         )
         sources = [(state.ref, state.part) for state in states]
+        # not that of the tail: a branch may begin before the slot that drops an attribute
+        schema = namespace.reader.manifest.schema
         await announce(namespace, intent)
         try:
-            output, inputs = await _merged(namespace, job, sources)
+            output, inputs = await _merged(namespace, job, sources, schema)
             await _commit(namespace, job, output, inputs)
         except BaseException:
             await withdraw(namespace, job)
@@ -75,9 +78,8 @@ async def compact(namespace: Namespace, *, force: bool = False) -> bool:
 
 
 async def _merged(
-    namespace: Namespace, job: str, sources: list[tuple[SegmentRef, SegmentPart]]
+    namespace: Namespace, job: str, sources: list[tuple[SegmentRef, SegmentPart]], schema: Schema
 ) -> tuple[SegmentRef | None, list[_Input]]:
-    schema = namespace.view.schema
     selected = [np.flatnonzero(~await part.dead(ref.deletes)) for ref, part in sources]
     plan = BuildPlan(
         schema,

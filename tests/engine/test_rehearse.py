@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+import threading
 from collections import Counter
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from support.database import CountingCompute, document, open_database, schema, u
 
 from elacsym.engine import rehearse
 from elacsym.engine.fold import fold
+from elacsym.engine.request import SchemaChange, WriteRequest
 from elacsym.errors import CorruptObject
 from elacsym.query.ast import Query, TextLeg, VectorLeg
 from elacsym.store.local import LocalStore
@@ -143,6 +148,50 @@ async def test_a_merged_segment_is_looked_at_like_its_inputs(tmp_path):
     assert await compact(namespace, force=True)
     (state,) = namespace.view.segments
     assert state.part.looked_at().vectors == {"vector"}
+    await database.close()
+
+
+async def test_an_attribute_that_is_dropped_meanwhile_does_not_end_the_job(tmp_path):
+    database = await filled(MemoryStore(), tmp_path)
+    namespace = await database.namespace("docs")
+    await database.query("docs", QUERIES["vector"])
+    await database.query("docs", QUERIES["text"])
+    ask, dropped = rehearse._ask, SchemaChange(dict.fromkeys(("vector", "text", "year")))
+
+    async def drop_first(*args):
+        await database.write("docs", WriteRequest(change=dropped))
+        await ask(*args)
+
+    with mock.patch.object(rehearse, "_ask", drop_first):
+        assert await fold(namespace)
+    assert namespace.view.schema.attributes.keys() == {"tags"}
+    await database.close()
+
+
+async def test_queries_may_build_indexes_while_a_job_asks_what_was_looked_at(tmp_path):
+    database = await filled(MemoryStore(), tmp_path)
+    namespace = await database.namespace("docs")
+    await namespace.view.snapshot()
+    [chunk] = namespace.view.memtable.chunks
+    chunk.vector_columns |= {f"{i}": None for i in range(100_000)}
+    chunk.text_indexes |= {(f"{i}", ""): None for i in range(100_000)}
+    is_done = threading.Event()
+
+    def build():
+        for i in itertools.count():
+            if is_done.is_set():
+                return
+            chunk.vector_columns[f"x{i}"] = chunk.text_indexes[f"x{i}", ""] = None
+
+    building, interval_s = threading.Thread(target=build), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    building.start()
+    try:
+        namespace.view.looked_at()
+    finally:
+        is_done.set()
+        building.join()
+        sys.setswitchinterval(interval_s)
     await database.close()
 
 

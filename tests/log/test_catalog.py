@@ -5,10 +5,12 @@ import random
 
 import pytest
 from log_nodes import ManualClock
+from support.hooks import HookedStore
 
 from elacsym.errors import InvalidRequest, NamespaceNotFound
 from elacsym.format import keys
-from elacsym.log import catalog
+from elacsym.log import catalog, transitions
+from elacsym.log.manifest_file import ManifestFile
 from elacsym.store.memory import MemoryStore
 from elacsym.types import Metric, Schema
 
@@ -101,6 +103,33 @@ async def test_a_missing_hint_is_mended(store):
     assert await catalog.list_names(store) == ([], None)
     await create(store, "Docs", seed=1)
     assert await catalog.list_names(store) == (["Docs"], None)
+
+
+async def test_a_hint_that_is_removed_while_the_name_is_taken_again_is_there_again(store):
+    await create(store, "Docs")
+    await delete(store, "Docs")
+    hooked = HookedStore(store)
+
+    async def unlist_before_the_swap(operation, key):
+        if key == keys.NamespaceKeys("Docs").manifest:
+            hooked.hook = None
+            await catalog.unlist(store, ManifestFile(store, "Docs", random.Random(1)))
+
+    hooked.hook = unlist_before_the_swap
+    assert (await create(hooked, "Docs", seed=1)).is_new
+    assert await catalog.list_names(store) == (["Docs"], None)
+
+
+async def test_an_announced_incarnation_keeps_its_hint(store):
+    file = ManifestFile(store, "Docs", random.Random(1))
+    await file.swap(
+        lambda before: transitions.announce_successor(
+            before, name="Docs", inc="1" * 16, nonce="2" * 32, successor="3" * 16
+        )
+    )
+    await catalog.ensure_listed(store, "Docs")
+    await catalog.unlist(store, file)
+    assert keys.name_hint("Docs") in store.objects
 
 
 @pytest.mark.parametrize("page_size", [0, 1_001])
