@@ -3,7 +3,7 @@ looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from elacsym.engine.vector_values import shown
 from elacsym.errors import InvalidRequest
 from elacsym.index.ids import IdColumn
 from elacsym.query.columns import Bools
-from elacsym.types import ID, DocumentId, IdType, Schema
+from elacsym.types import ID, Attribute, AttributeType, DocumentId, IdType, Scalar, Schema
 
 _PATCH_BY_FILTER = "patch_by_filter.patch"
 _SOME_ID: dict[IdType, DocumentId] = {
@@ -184,3 +184,23 @@ def redrafted(draft: Draft, schema: Schema) -> Draft:
     if request.requires_all_vectors:
         check_vectors(schema, after, request.change)
     return replace(draft, before=schema, after=after)
+
+
+def narrowed(draft: Draft, written: Mapping[str, pa.Array]) -> Draft:
+    """The draft whose schema has of what its documents add only what is in the columns that are written: the
+    others were of documents that conditions or filters left out."""
+    if draft.after is draft.before:
+        return draft
+    declared_only = declared(draft.request, draft.before)
+    brought: dict[str, Attribute] = {}
+    for name, attribute in draft.after.attributes.items():
+        array = written.get(name)
+        if declared_only.attributes.get(name) == attribute or array is None or array.null_count == len(array):
+            continue
+        type_ = attribute.type
+        if type_.is_array and type_.is_plain and not len(array.flatten()):
+            type_ = AttributeType(Scalar.UNKNOWN, is_array=True)
+        brought[name] = replace(attribute, type=type_)
+    defaults_metric = not draft.request.requires_all_vectors
+    after = merged(declared_only, brought, id_type=draft.after.id_type, defaults_metric=defaults_metric)
+    return draft if after == draft.after else replace(draft, after=after)

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from elacsym.engine import payload
 from elacsym.engine.conditions import NewValues, holds, nothing_new
-from elacsym.engine.draft import Draft, Patches
+from elacsym.engine.draft import Draft, Patches, narrowed
 from elacsym.engine.payload import RowChanges
 from elacsym.engine.request import Document
 from elacsym.engine.stored import Stored, is_among, replaced
@@ -174,10 +174,12 @@ class _Settling:
                 )
         again = self._written_again([ids for ids in (whole and whole[0], deleted) if ids is not None])
         gone = _without(_joined(self._read.deleted, deleted), whole and whole[0])
-        changes = _changes(self._draft.after, _stacked(whole, again, self._draft.after), gone)
+        rows = _stacked(whole, again, self._draft.after)
+        draft = narrowed(self._draft, {} if rows is None else rows[1])
+        changes = _changes(draft.after, rows, gone)
         written = self._bytes + _bytes(whole) + _id_bytes(self._read.deleted) + _id_bytes(deleted)
         effects = self._effects(whole and whole[0], patched, deleted, written)
-        return Encoded(self._draft, changes, payload.encode(changes), effects)
+        return Encoded(draft, changes, payload.encode(changes), effects)
 
     def _written_again(self, replaced_by: Sequence[IdColumn]) -> _Rows | None:
         """The documents that patches changed, but for those that another operation replaced or deleted."""
