@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, TypeVar, overload
 
@@ -32,8 +33,16 @@ _SHOWN_CHARACTERS = 64
 
 
 def kind(value: Any) -> str:
-    """The JSON type of a value, in words."""
-    return _NAMES[type(value)]
+    """The JSON type of a value, in words; what is no JSON by the name of its type."""
+    return _NAMES.get(type(value), type(value).__name__)
+
+
+def shown(value: Any) -> str:
+    """A value as JSON for messages, cut where it is long."""
+    # what is cut off anyway need not be written
+    begun = value[:_SHOWN_CHARACTERS] if isinstance(value, str | list | tuple) else value
+    text = json.dumps(begun, ensure_ascii=False, default=str)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
 
 
 def typed_kind(value: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from elacsym import shapes
 from elacsym.compute import give_way
 from elacsym.engine.infer import inferred_type
 from elacsym.engine.plain_values import encoded_arrays, encoded_scalars
@@ -68,7 +69,7 @@ def id_column(ids: Sequence[Any], schema: Schema, field: Callable[[int], str]) -
         seen: set[DocumentId] = set()
         for index, value in enumerate(found):
             if value in seen:
-                raise InvalidRequest(field(index), f"id {shown(value)} occurs twice in one request")
+                raise InvalidRequest(field(index), f"id {shapes.shown(value)} occurs twice in one request")
             seen.add(value)
     return IdColumn.of(expected, found)
 

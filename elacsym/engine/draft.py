@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from elacsym import shapes
 from elacsym.engine import columns
 from elacsym.engine.columns import Columns
 from elacsym.engine.request import Document, WriteRequest
 from elacsym.engine.schema import changed, check_vectors, check_writable, extended, merged
-from elacsym.engine.vector_values import shown
 from elacsym.errors import InvalidRequest
 from elacsym.index.ids import IdColumn
 from elacsym.query.columns import Bools
@@ -160,7 +160,7 @@ def _check_distinct(columns: Sequence[IdColumn]) -> None:
         values = column.to_list()
         if not seen.isdisjoint(values):
             twice = next(value for value in values if value in seen)
-            raise InvalidRequest(ID, f"id {shown(twice)} occurs twice in one request")
+            raise InvalidRequest(ID, f"id {shapes.shown(twice)} occurs twice in one request")
         seen.update(values)
 
 

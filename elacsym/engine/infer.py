@@ -10,6 +10,7 @@ import numpy as np
 from elacsym.engine.request import Inference
 from elacsym.engine.vector_values import decode_base64, shown
 from elacsym.errors import InvalidRequest
+from elacsym.shapes import kind
 from elacsym.types import DIMENSIONS_MAX, VECTOR, AttributeType, Scalar
 
 _F32_BYTES = 4
@@ -103,8 +104,7 @@ def _scalar(values: Sequence[Any], inference: Inference, field: str) -> Scalar:
                     "`float`; declare the attribute",
                 )
             return scalar
-    raise InvalidRequest(field, f"the values of a new attribute are of several types: {_named(found)}")
-
-
-def _named(types: set[type]) -> str:
-    return ", ".join(sorted(t.__name__ for t in types))
+    words = sorted({kind(v) for v in values})
+    if len(words) == 1:
+        raise InvalidRequest(field, f"{words[0]} is no value that tells the type of a new attribute")
+    raise InvalidRequest(field, f"the values of a new attribute are of several types: {', '.join(words)}")

@@ -13,6 +13,7 @@ from typing import TypeVar
 from elacsym.clock import Clock
 from elacsym.compute import Compute
 from elacsym.engine.build import Builder
+from elacsym.engine.draft import drafted
 from elacsym.engine.pace import Pace
 from elacsym.engine.prepare import Preparer, item_of
 from elacsym.engine.request import WriteRequest
@@ -147,10 +148,12 @@ class Namespace:
         """Commit one atomic write; the result means that it is durable and every later strong read sees
         it."""
         self._touch()
-        if request.is_empty:
-            # nothing to commit; the token is that of the last slot
+        if request.is_empty or self._says_nothing_new(request):
             await self.reader.check()
-            return WriteResult(0, Token(self.reader.manifest.inc, max(0, self.reader.tail - 1)), Effects())
+            if request.is_empty or self._says_nothing_new(request):
+                # nothing to commit; the token is that of the last slot
+                token = Token(self.reader.manifest.inc, max(0, self.reader.tail - 1))
+                return WriteResult(0, token, Effects())
         known = self.view.schema
         try:
             return await self._committed(request, key, deadline_s)
@@ -161,6 +164,16 @@ class Namespace:
             if self.view.schema is known:
                 raise
         return await self._committed(request, key, deadline_s)
+
+    def _says_nothing_new(self, request: WriteRequest) -> bool:
+        """Whether a request of only a schema says what is known of it already."""
+        if request.has_documents:
+            return False
+        try:
+            return drafted(request, self.view.schema).after is self.view.schema
+        except InvalidRequest:
+            # for the commit to refuse, or to find that others have changed what it rests on
+            return False
 
     async def _committed(
         self, request: WriteRequest, key: str | None, deadline_s: float | None

@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from elacsym import shapes
 from elacsym.compute import give_way
 from elacsym.engine.schema import check_text
 from elacsym.errors import InvalidRequest
 from elacsym.index.columns import SPARSE_ARROW
+from elacsym.shapes import kind
 from elacsym.types import SPARSE_ENTRIES_MAX, VALUE_BYTES_MAX, AttributeType, Scalar
 
 Floats = npt.NDArray[np.float32]
@@ -32,6 +34,7 @@ _STORED: dict[Scalar, np.dtype[Any]] = {
 }
 _I8_MIN, _I8_MAX = -128, 127
 _VECTORS_AT_ONCE = 16  # half a millisecond, where they are lists of numbers
+_ELEMENTS_SHOWN = 64
 _F16_END = 65_520  # the least number that rounds to infinity
 
 
@@ -223,6 +226,11 @@ def _first(mask: npt.NDArray[np.bool_]) -> tuple[int, int]:
 
 
 def shown(value: Any) -> str:
-    """A refused value for a message: its type, and the beginning of it."""
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
+    """A refused value for a message: its type in words of JSON, and the beginning of it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bytes):
+        return f"base64 of {len(value)} bytes"
+    if isinstance(value, np.ndarray):
+        value = value[:_ELEMENTS_SHOWN].tolist()
+    return f"{kind(value)} {shapes.shown(value)}"

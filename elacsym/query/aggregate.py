@@ -10,7 +10,7 @@ order.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,8 +96,8 @@ def aggregate(
     """The figures over the rows that each part's mask, (rows,) bool, selects.
 
     Returns `(aggregations, groups)`, one of them None: figures by label, or with group_by the groups. The sum
-    of nothing is 0. Integer sums are unlimited; a float sum beyond all floats is infinite. One round; a count
-    alone reads nothing.
+    of nothing is 0. Integer sums are unlimited; a float sum beyond all floats is the last float on its side,
+    because JSON has no infinity. One round; a count alone reads nothing.
     """
     totals: Groups = {}
     for groups in (yield from together([_groups_of_part(part, mask, wanted) for _, part, mask in parts])):
@@ -143,11 +143,11 @@ def _figures(wanted: Aggregate, figures: list[int], schema: Schema) -> dict[str,
 
 
 def _rounded(units: int) -> float:
-    """A whole number of float units as the nearest float."""
+    """A whole number of float units as the nearest float that is finite."""
     try:
         return units / (1 << _FLOAT_UNIT_BITS)
     except OverflowError:
-        return math.inf if units > 0 else -math.inf
+        return sys.float_info.max if units > 0 else -sys.float_info.max
 
 
 def _groups_of_part(part: Part, mask: Bools, wanted: Aggregate) -> Steps[Groups]:

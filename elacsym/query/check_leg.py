@@ -11,7 +11,8 @@ import numpy as np
 from elacsym.errors import InvalidRequest
 from elacsym.query.ast import Leg, MultiVectorLeg, ScoreLeg, SparseLeg, TextLeg, VectorLeg
 from elacsym.query.check_score import check_score, check_text_query
-from elacsym.query.operands import known, shown
+from elacsym.query.operands import known
+from elacsym.shapes import shown
 from elacsym.types import AttributeType, Schema
 
 

@@ -24,7 +24,8 @@ from elacsym.query.ast import (
     Sum,
 )
 from elacsym.query.check_filter import check_filter
-from elacsym.query.operands import is_operand, known, shown
+from elacsym.query.operands import is_operand, known
+from elacsym.shapes import shown
 from elacsym.types import Scalar, Schema
 
 _SIGNED = (Scalar.INT, Scalar.FLOAT)

@@ -79,11 +79,6 @@ def as_stored(scalar: Scalar, value: Any) -> Any:
     return value
 
 
-def shown(value: Any) -> str:
-    """A value in an error message, cut where it is long."""
-    return _cut(repr(value))
-
-
 def shown_plainly(value: Any) -> str:
     """A JSON value in an error message without the quotes of its texts, cut where it is long."""
     return _cut(_plain(value))

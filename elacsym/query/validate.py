@@ -19,9 +19,10 @@ from elacsym.query.ast import ORDER_KEYS_MAX, TOP_K_MAX, Fusion, OrderKey, Per, 
 from elacsym.query.check_computed import check_computed
 from elacsym.query.check_filter import check_filter
 from elacsym.query.check_leg import check_leg
-from elacsym.query.operands import as_stored, is_operand, kind_of, known, shown
+from elacsym.query.operands import as_stored, is_operand, kind_of, known
 from elacsym.query.order import Place, decode_cursor
 from elacsym.query.shown import shown_by
+from elacsym.shapes import shown
 from elacsym.types import ID, DocumentId, IdType, Metric, Scalar, Schema
 
 _ID_WORDS: dict[IdType, str] = {"uint": "an unsigned 64-bit integer", "string": "a string", "uuid": "a UUID"}

@@ -21,8 +21,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from elacsym.compute import Compute
+from elacsym.engine.database import Database
 from elacsym.engine.request import Document, WriteRequest
-from elacsym.errors import InvalidRequest, InvalidShape, Unavailable
+from elacsym.errors import InvalidRequest, InvalidShape, NamespaceNotFound, Unavailable
 from elacsym.server import codec, decode, v2_write
 from elacsym.server.v2_write import Write
 from elacsym.types import VECTOR
@@ -37,21 +38,35 @@ _DECODERS: dict[str, Callable[[Any], Write]] = {
 _LISTS = ("upserts", "patches", "deletes")
 
 
-async def upsert(body: bytes | bytearray, compute: Compute) -> WriteRequest:
-    """What `decode.upsert` makes of the JSON.
+async def upsert(
+    body: bytes | bytearray, compute: Compute, vectors: Sequence[str] = (VECTOR,)
+) -> WriteRequest:
+    """What `decode.upsert` makes of the JSON. vectors: the attributes that `vector_names` tells.
 
     Raises InvalidRequest, InvalidShape; Unavailable where the child dies.
     """
-    return (await _decoded("upsert", body, compute)).request
+    return (await _decoded("upsert", body, compute, vectors)).request
 
 
-async def write(body: bytes | bytearray, compute: Compute) -> Write:
-    """What `v2_write.decode` makes of the JSON. Raises as `upsert`."""
-    return await _decoded("write", body, compute)
+async def write(body: bytes | bytearray, compute: Compute, vectors: Sequence[str] = (VECTOR,)) -> Write:
+    """What `v2_write.decode` makes of the JSON. Arguments and errors are those of `upsert`."""
+    return await _decoded("write", body, compute, vectors)
 
 
-async def _decoded(decoder: str, body: bytes | bytearray, compute: Compute) -> Write:
-    script = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import answer; answer({decoder!r})"
+async def vector_names(database: Database, name: str) -> tuple[str, ...]:
+    """The attributes whose values in a write to the namespace are dense vectors, unless the write says
+    otherwise. Raises InvalidRequest for a bad name, StoreUnavailable."""
+    try:
+        attributes = (await database.info(name)).schema.attributes
+    except NamespaceNotFound:
+        return (VECTOR,)
+    names = [name for name, attribute in attributes.items() if attribute.type.is_vector]
+    return (*names, *(() if VECTOR in attributes else (VECTOR,)))
+
+
+async def _decoded(decoder: str, body: bytes | bytearray, compute: Compute, vectors: Sequence[str]) -> Write:
+    call = f"answer({decoder!r}, {tuple(vectors)!a})"
+    script = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import answer; {call}"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -117,19 +132,21 @@ def _read(part: bytes) -> tuple[str, Any]:
     return name, value
 
 
-def answer(decoder: str) -> None:
-    """The child: standard input to standard output."""
+def answer(decoder: str, vectors: Sequence[str]) -> None:
+    """The child: standard input to standard output. vectors: as for `upsert`."""
     # millions of values, none of them garbage: looking for some takes half of the time
     gc.disable()
     try:
-        write_parts(sys.stdin.buffer.read(), sys.stdout.buffer, decoder)
+        write_parts(sys.stdin.buffer.read(), sys.stdout.buffer, decoder, vectors)
     except BrokenPipeError:
         # the server is gone: nobody is left to tell, and nothing to flush
         os._exit(1)
 
 
-def write_parts(body: bytes, out: BinaryIO, decoder: str = "upsert") -> None:
-    """Decode the body of a write and write it in parts."""
+def write_parts(
+    body: bytes, out: BinaryIO, decoder: str = "upsert", vectors: Sequence[str] = (VECTOR,)
+) -> None:
+    """Decode the body of a write and write it in parts. vectors: as for `upsert`."""
     try:
         wanted = _DECODERS[decoder](codec.loads(body))
     except InvalidShape as error:
@@ -142,7 +159,7 @@ def write_parts(body: bytes, out: BinaryIO, decoder: str = "upsert") -> None:
         _write_part(out, "write", replace(wanted, request=bare))
         items = max(1, len(request.upserts) + len(request.patches) + len(request.deletes))
         step = max(1, items * _PART_BYTES // len(body))
-        vectors = _vector_names(request)
+        vectors = _vectors(request, vectors)
         for name in _LISTS:
             values = getattr(request, name)
             for start in range(0, len(values), step):
@@ -158,11 +175,15 @@ def _write_part(out: BinaryIO, name: str, value: Any) -> None:
     out.write(data)
 
 
-def _vector_names(request: WriteRequest) -> tuple[str, ...]:
-    """The attributes that are dense vectors for all that the request tells."""
-    changes = {} if request.change is None else request.change.attributes
-    declared = [name for name, change in changes.items() if change is not None and change.type.is_vector]
-    return (VECTOR, *(name for name in declared if name != VECTOR))
+def _vectors(request: WriteRequest, known: Sequence[str]) -> tuple[str, ...]:
+    """The attributes that are dense vectors: the known ones, but for what the request says of types."""
+    is_vector = dict.fromkeys(known, True)
+    if request.schema is not None:
+        is_vector |= {name: a.type.is_vector for name, a in request.schema.attributes.items()}
+    if request.change is not None:
+        changes = request.change.attributes.items()
+        is_vector |= {name: change.type.is_vector for name, change in changes if change is not None}
+    return tuple(name for name, is_one in is_vector.items() if is_one)
 
 
 def _plain(documents: Sequence[Document], vectors: Sequence[str]) -> list[tuple[Any, dict[str, Any]]]:

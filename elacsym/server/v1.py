@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from elacsym.compute import Compute
 from elacsym.engine.request import WriteRequest
 from elacsym.errors import DocumentNotFound, InvalidRequest
 from elacsym.format.keys import is_valid_name
@@ -36,7 +37,12 @@ async def create(exchange: Exchange) -> Answer:
 
 async def upsert(exchange: Exchange) -> Answer:
     """`POST /v1/namespaces/{ns}/upsert`."""
-    return await _write(exchange, decode.upsert, large_body.upsert)
+    name, database = exchange.namespace, exchange.service.database
+
+    async def decode_large(body: bytes | bytearray, compute: Compute) -> WriteRequest:
+        return await large_body.upsert(body, compute, await large_body.vector_names(database, name))
+
+    return await _write(exchange, decode.upsert, decode_large)
 
 
 async def delete(exchange: Exchange) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from elacsym.compute import Compute
 from elacsym.engine.request import WriteRequest
 from elacsym.query.ast import QueryResult, Rerank
 from elacsym.query.fusion import reranked
@@ -17,7 +18,11 @@ from elacsym.server.values import is_small
 async def write(exchange: Exchange) -> Answer:
     """`POST /v2/namespaces/{ns}`: documents, schema, or a copy or branch of another namespace."""
     name, service = exchange.namespace, exchange.service
-    wanted = await exchange.decoded(v2_write.decode, large_body.write)
+
+    async def decode_large(body: bytes | bytearray, compute: Compute) -> v2_write.Write:
+        return await large_body.write(body, compute, await large_body.vector_names(service.database, name))
+
+    wanted = await exchange.decoded(v2_write.decode, decode_large)
     service.unknown_fields.note(wanted.unknown, name)
     exchange.is_mutating = True
     if wanted.origin is not None:

@@ -14,6 +14,7 @@ from support.database import schema
 from elacsym.engine.columns import build
 from elacsym.engine.request import Document
 from elacsym.engine.schema import extended, merged
+from elacsym.engine.vector_values import shown
 from elacsym.errors import InvalidRequest
 from elacsym.index.columns import arrow_type
 from elacsym.types import Attribute, AttributeType, Metric, Schema
@@ -32,21 +33,21 @@ VECTOR = np.ones(8, np.float32)
         ([{}, {"vector": [1.0, 2.0]}], "documents[1].vector", "2 dimensions"),
         ([{"vector": np.array([1, 2, 3, np.nan, 5, 6, 7, 8], np.float32)}], "documents[0].vector", "NaN"),
         ([{"vector": [1e39, 0, 0, 0, 0, 0, 0, 0]}], "documents[0].vector", "infinity"),
-        ([{"vector": ["a"] * 8}], "documents[0].vector[0]", "str 'a'"),
+        ([{"vector": ["a"] * 8}], "documents[0].vector[0]", 'a string "a"'),
         ([{"vector": {"a": 1}}], "documents[0].vector", "where a vector is expected"),
         ([{"vector": "no base64!"}], "documents[0].vector", "not base64"),
         ([{"vector": "AAAA"}], "documents[0].vector", "3 bytes where 8 dimensions are 32"),
         ([{"vector": np.ones(7, "<f4").tobytes()}], "documents[0].vector", "7 dimensions"),
-        ([{"year": 1.5}], "documents[0].attributes.year", "float 1.5 where the type is int"),
-        ([{"year": True}], "documents[0].attributes.year", "bool True where the type is int"),
+        ([{"year": 1.5}], "documents[0].attributes.year", "a number 1.5 where the type is int"),
+        ([{"year": True}], "documents[0].attributes.year", "a boolean true where the type is int"),
         ([{}, {"year": 2**63}], "documents[1].attributes.year", "outside"),
-        ([{"text": 7}], "documents[0].attributes.text", "int 7 where the type is string"),
+        ([{"text": 7}], "documents[0].attributes.text", "an integer 7 where the type is string"),
         ([{"tags": "one"}], "documents[0].attributes.tags", "where the type is []string"),
-        ([{"tags": ["a", None]}], "documents[0].attributes.tags[1]", "NoneType"),
+        ([{"tags": ["a", None]}], "documents[0].attributes.tags[1]", "null where"),
         ([{"text": "\ud800"}], "documents[0].attributes.text", "lone surrogate"),
         ([{"new": 1}, {"new": "a"}], "documents[0].attributes.new", "several types"),
         ([{"new": []}, {"new": 1}], "documents[1].attributes.new", "where the type is []unknown"),
-        ([{"new": {"a": 1}}], "documents[0].attributes.new", "dict"),
+        ([{"new": {"a": 1}}], "documents[0].attributes.new", "an object is no value"),
         ([{"$new": 1}], "documents[0].attributes.$new", "reserved"),
         ([{"n" * 129: 1}], "documents[0].attributes." + "n" * 129, "129 bytes"),
         ([{"label": "x" * 5000}], "documents[0].attributes.label", "5000 bytes"),
@@ -64,13 +65,13 @@ def test_a_bad_value_is_refused_with_document_and_attribute(documents, field, wo
     ("ids", "field", "words"),
     [
         ([1, 2, 1], "documents[2].id", "twice"),
-        ([1, "a"], "documents[1].id", "str 'a'"),
-        ([True], "documents[0].id", "bool True"),
+        ([1, "a"], "documents[1].id", 'a string "a"'),
+        ([True], "documents[0].id", "a boolean true"),
         ([-1], "documents[0].id", "outside"),
         ([2**64], "documents[0].id", "outside"),
         (["x" * 65], "documents[0].id", "64 bytes"),
-        ([None], "documents[0].id", "NoneType"),
-        ([1.0], "documents[0].id", "float"),
+        ([None], "documents[0].id", "null where"),
+        ([1.0], "documents[0].id", "a number 1.0"),
     ],
 )
 def test_a_bad_id_is_refused(ids, field, words):
@@ -124,7 +125,7 @@ def typed(kind):
         ),
         ("i8", [1, 128, 3, 4], "documents[1].attributes.narrow[1]", "128.0 where whole numbers"),
         ("i8", [1, 2, -129, 4], "documents[1].attributes.narrow[2]", "-129.0 where whole numbers"),
-        ("i8", [1, 2, True, 4], "documents[1].attributes.narrow[2]", "bool True"),
+        ("i8", [1, 2, True, 4], "documents[1].attributes.narrow[2]", "a boolean true"),
         ("i8", [1, 2, 1e39, 4], "documents[1].attributes.narrow", "infinity"),
         ("i8", np.float32([1, 2, np.nan, 4]), "documents[1].attributes.narrow", "NaN"),
         (
@@ -225,3 +226,19 @@ def test_a_declaration_that_disagrees_is_refused():
         extended(base, Schema(attributes={"year": Attribute(AttributeType.parse("int"), filterable=False)}))
     with pytest.raises(InvalidRequest, match="from \\[8\\]f32 to \\[9\\]f32"):
         extended(base, Schema(attributes={"vector": Attribute(AttributeType.parse("[9]f32"))}))
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (None, "null"),
+        (True, "a boolean true"),
+        ("é", 'a string "é"'),
+        ([1, None], "an array [1, null]"),
+        (b"12345678", "base64 of 8 bytes"),
+        (np.ones(10**6, np.float32), f"an array [{'1.0, ' * 12}..."),
+        ("x" * 10**6, f'a string "{"x" * 60}...'),
+    ],
+)
+def test_refused_values_are_shown_as_json(value, told):
+    assert shown(value) == told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections import defaultdict
 from dataclasses import replace
 from fractions import Fraction
@@ -115,7 +115,14 @@ def test_float_sums_are_the_exact_sum_rounded_once(values, count):
     try:
         assert found == float(exact)
     except OverflowError:
-        assert found == (math.inf if exact > 0 else -math.inf)
+        assert found == (sys.float_info.max if exact > 0 else -sys.float_info.max)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_float_sums_beyond_all_floats_are_the_last_one(sign):
+    documents = [{"id": i, "price": sign * 1.7e308} for i in range(2)]
+    figures, _ = run(snapshot_of(SCHEMA, documents), aggregate_of(sums=("price",)))
+    assert figures["sum price"] == sign * sys.float_info.max
 
 
 def test_integer_sums_go_beyond_64_bits_in_both_directions():

@@ -97,3 +97,48 @@ async def test_a_large_upsert_goes_through_the_child_and_a_bad_one_stores_nothin
     assert answer.json()["count"] == 2_000
     assert (await docs.get(NS)).json()["documents"] == before["documents"] + 2_000
     assert len(seen) == 2
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Every body that the event loop does not decode goes through a child."""
+    monkeypatch.setattr(codec, "INLINE_BYTES_MAX", 0)
+    monkeypatch.setattr(codec, "POOL_BYTES_MAX", 100)
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "value"), [("string", "AACAPw=="), ("bytes", "AACAPw=="), ("[]int", [1, 2])]
+)
+async def test_a_vector_that_is_declared_as_something_else_is_that(client, large, kind, value, is_stored):
+    ns, declared = "/v2/namespaces/odd", {"schema": {"vector": kind}}
+    if is_stored:
+        answer = await client.post(ns, json={"upsert_rows": [{"id": 1}], **declared})
+        assert answer.status_code == 200, answer.text
+    rows = [{"id": n, "vector": value} for n in range(2, 9)]
+    answer = await client.post(ns, json={"upsert_rows": rows, **({} if is_stored else declared)})
+    assert answer.status_code == 200, answer.text
+    query = {"filters": ["id", "Eq", 3], "limit": 1, "include_attributes": ["vector"]}
+    found = await client.post(f"{ns}/query", json=query)
+    assert found.json()["rows"] == [{"id": 3, "vector": value}]
+
+
+async def test_vectors_of_other_names_are_known_from_the_schema(client, large, monkeypatch):
+    known = []
+    write = large_body.write
+
+    async def noted(body, compute, vectors):
+        known.append(vectors)
+        return await write(body, compute, vectors)
+
+    monkeypatch.setattr(large_body, "write", noted)
+    schema = {"dense": {"type": "[1]f32", "ann": True}, "n": "int"}
+    first = {
+        "upsert_rows": [{"id": 1, "dense": [1.0]}],
+        "schema": schema,
+        "distance_metric": "cosine_distance",
+    }
+    for body in (first, {"upsert_rows": [{"id": n, "dense": [n, 2]} for n in range(2, 20)]}):
+        answer = await client.post("/v2/namespaces/named", json=body)
+    assert (answer.status_code, answer.json()["error"][:20]) == (400, "upsert_rows[0].dense")
+    assert known == [("vector",), ("dense", "vector")]

@@ -249,6 +249,23 @@ async def test_a_schema_update_answers_the_whole_schema(shop):
     await call(shop, "/v1/namespaces/none/schema", {}, status=404)
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "body"),
+    [
+        ("metadata", "PATCH", {}),
+        ("metadata", "PATCH", {"read_only": False, "pinning": None}),
+        ("schema", "POST", {}),
+        ("schema", "POST", {"city": "string"}),
+    ],
+)
+async def test_a_change_that_says_nothing_new_stores_nothing(shop, path, method, body):
+    before = await call(shop, f"{NS}/metadata", None, method="GET")
+    seq = (await shop.get("/v1/namespaces/shop")).json()["wal_tail"]
+    await call(shop, f"{NS}/{path}", body, method=method)
+    assert await call(shop, f"{NS}/metadata", None, method="GET") == before
+    assert (await shop.get("/v1/namespaces/shop")).json()["wal_tail"] == seq
+
+
 async def test_metadata_is_changed_field_by_field(shop):
     path = "/v1/namespaces/shop/metadata"
     found = await call(shop, path, {"read_only": True, "pinning": True}, method="PATCH")
