@@ -17,6 +17,7 @@ from elacsym.errors import InvalidRequest, NamespaceNotFound
 from elacsym.format.keys import is_valid_name
 from elacsym.log import catalog
 from elacsym.query.ast import Hit, Query, QueryResult
+from elacsym.query.cost import is_small
 from elacsym.query.plan import Needs, needs_of
 from elacsym.query.shown import shown
 from elacsym.telemetry import OPEN_NAMESPACES
@@ -130,7 +131,7 @@ class Database:
         return await self._with(
             name,
             lambda namespace: namespace.query(query, since_s=since_s),
-            lambda schema: needs_of(query, schema),
+            lambda schema: _needs_ahead(schema, [query]),
         )
 
     async def queries(
@@ -144,7 +145,7 @@ class Database:
         return await self._with(
             name,
             lambda namespace: namespace.queries(queries, consistency, since_s=since_s),
-            lambda schema: _all_needs(schema, queries),
+            lambda schema: _needs_ahead(schema, queries),
         )
 
     async def documents(
@@ -298,8 +299,9 @@ def _opened(task: asyncio.Task[Namespace] | None) -> Namespace | None:
     return task.result()
 
 
-def _all_needs(schema: Schema, queries: Sequence[Query]) -> Needs:
-    needs = [needs_of(query, schema) for query in queries]
+def _needs_ahead(schema: Schema, queries: Sequence[Query]) -> Needs:
+    """What queries open first, but for those of which that takes long to tell."""
+    needs = [needs_of(query, schema) for query in queries if is_small(query)]
     return Needs(
         frozenset().union(*(n.columns for n in needs)),
         frozenset().union(*(n.vectors for n in needs)),

@@ -17,7 +17,14 @@ from elacsym.types import STRONG, Consistency, DocumentId, Metric, Schema
 
 TOP_K_MAX = 10_000
 FILTER_DEPTH_MAX = 32
+# as people write them, combinations included
+FILTER_CONDITIONS_MAX = 10_000
+# what null means takes two more for each
+QUERY_CONDITIONS_MAX = 3 * FILTER_CONDITIONS_MAX
+SCORE_CLAUSES_MAX = 1_000
+SCORE_LEAVES_MAX = 256
 ORDER_KEYS_MAX = 8
+PER_ATTRIBUTES_MAX = ORDER_KEYS_MAX
 GROUPS_MAX = 10_000
 TEXT_QUERY_CHARS_MAX = 8_192
 COMPUTED_MAX = 256
@@ -136,7 +143,9 @@ class Not:
     condition: Filter
 
 
-Filter = Compare | Glob | Regex | Fuzzy | Tokens | And | Or | Not
+# what looks at an attribute
+Test = Compare | Glob | Regex | Fuzzy | Tokens
+Filter = Test | And | Or | Not
 
 
 @dataclass(frozen=True, slots=True)

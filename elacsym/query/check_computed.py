@@ -45,10 +45,10 @@ def check_computed(query: Query, schema: Schema, answered: Shown) -> tuple[tuple
             )
         if name in taken:
             raise InvalidRequest(path, f"'{name}' is answered as an attribute already; choose another name")
-    return tuple([(name, _checked(computed, query, schema)) for name, computed in query.compute])
+    return tuple([(name, _checked(name, computed, query, schema)) for name, computed in query.compute])
 
 
-def _checked(computed: Computed, query: Query, schema: Schema) -> Computed:
+def _checked(name: str, computed: Computed, query: Query, schema: Schema) -> Computed:
     match computed:
         case VectorDistance():
             kind = known(computed.attribute, schema, computed.path).type
@@ -61,6 +61,6 @@ def _checked(computed: Computed, query: Query, schema: Schema) -> Computed:
         case Highlight():
             return check_highlight(computed, query, schema)
         case Bm25() | Sum() | Max() | Product() | Indicator() | AttributeValue() | Saturate() | Decay():
-            return check_score(computed, schema)
+            return check_score(computed, schema, f"compute_attributes.{name}")
         case _:
             return check_filter(computed, schema)

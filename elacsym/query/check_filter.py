@@ -65,6 +65,12 @@ def check_filter(condition: Filter, schema: Schema) -> Filter:
     return _checked(condition, schema, 0)
 
 
+def query_chars(query: str | tuple[str, ...]) -> int:
+    """How long a text query is in characters. Tokens that are given one by one count as if there were a space
+    between them."""
+    return len(query) if isinstance(query, str) else sum(map(len, query)) + max(0, len(query) - 1)
+
+
 def _checked(condition: Filter, schema: Schema, depth: int) -> Filter:
     if depth > _DEPTH_MAX:
         raise InvalidRequest("filter", f"conditions are nested deeper than {FILTER_DEPTH_MAX} levels")
@@ -146,7 +152,7 @@ def _checked_tokens(condition: Tokens, schema: Schema) -> Tokens:
     texts = (condition.query,) if isinstance(condition.query, str) else condition.query
     for text in texts:
         _check_text(name, text, path)
-    if sum(map(len, texts)) > TEXT_QUERY_CHARS_MAX:
+    if query_chars(condition.query) > TEXT_QUERY_CHARS_MAX:
         raise _refused(name, path, f"a text query may have {TEXT_QUERY_CHARS_MAX} characters at most")
     return replace(condition, path=_NO_PATH)
 

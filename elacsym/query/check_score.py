@@ -10,6 +10,7 @@ from elacsym.errors import InvalidRequest
 from elacsym.index.tokenize import PRE_TOKENIZED
 from elacsym.index.values import parse_datetime
 from elacsym.query.ast import (
+    SCORE_LEAVES_MAX,
     TEXT_QUERY_CHARS_MAX,
     AttributeValue,
     Bm25,
@@ -23,8 +24,9 @@ from elacsym.query.ast import (
     Score,
     Sum,
 )
-from elacsym.query.check_filter import check_filter
+from elacsym.query.check_filter import check_filter, query_chars
 from elacsym.query.operands import is_operand, known
+from elacsym.query.scores import leaves_of
 from elacsym.shapes import shown
 from elacsym.types import Scalar, Schema
 
@@ -32,9 +34,16 @@ _SIGNED = (Scalar.INT, Scalar.FLOAT)
 _WHOLE = (Scalar.INT, Scalar.UINT)
 
 
-def check_score(score: Score, schema: Schema) -> Score:
-    """The expression, known to fit the schema. Raises InvalidRequest with the clause's path."""
-    return _checked(score, schema, has_floor=False)
+def check_score(score: Score, schema: Schema, path: str = "rank_by") -> Score:
+    """The expression, known to fit the schema. Raises InvalidRequest with the clause's path. path: where the
+    expression stands."""
+    checked = _checked(score, schema, has_floor=False)
+    leaves = leaves_of(checked)
+    if len(leaves) > SCORE_LEAVES_MAX:
+        raise InvalidRequest(
+            path, f"has {len(leaves)} different clauses, at most {SCORE_LEAVES_MAX} are allowed"
+        )
+    return checked
 
 
 def check_text_query(
@@ -52,7 +61,7 @@ def check_text_query(
             query_path, f'invalid input {shown(query)} for rank_by field "{attribute}", expecting []string'
         )
     texts = (query,) if isinstance(query, str) else query
-    size = sum(map(len, texts))
+    size = query_chars(query)
     if size > TEXT_QUERY_CHARS_MAX:
         raise InvalidRequest(
             query_path, f"the query has {size} characters, at most {TEXT_QUERY_CHARS_MAX} are allowed"

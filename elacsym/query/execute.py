@@ -7,7 +7,7 @@ filter and legs look at in them; ids and attributes of the hits.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,7 @@ from elacsym.query.ast import (
 from elacsym.query.check_filter import check_filter
 from elacsym.query.columns import Bools, Ints
 from elacsym.query.compute import computed
+from elacsym.query.cost import INLINE_US_MAX, cost_us, is_small
 from elacsym.query.diversity import diversified
 from elacsym.query.fusion import RankedLeg, fuse
 from elacsym.query.hits import Found, read, values_of
@@ -41,18 +42,15 @@ from elacsym.query.matching import Matches, estimated_rows, live_rows, matching,
 from elacsym.query.multivector_leg import multivector_nearest
 from elacsym.query.order import after, decode_cursor, encode_cursor, first_rows
 from elacsym.query.plan import (
-    INLINE_US_MAX,
-    cost_us,
+    Needs,
     explain,
     is_ascending,
-    is_soon_checked,
     kind_of,
     leg_depth,
     leg_name,
     needs_of,
     opening,
     rows_wanted,
-    shape_of,
 )
 from elacsym.query.ranking import Beside, Ranking
 from elacsym.query.score_leg import scored
@@ -66,7 +64,7 @@ from elacsym.store.drive import Rounds, drive
 from elacsym.telemetry import QUERIES, measured_reads
 from elacsym.types import Schema
 
-SHAPES_REMEMBERED = 64
+OPENINGS_REMEMBERED = 64
 
 # how hard to look for the nearest neighbours by a vector attribute
 EffortOf = Callable[[str], Effort]
@@ -93,7 +91,7 @@ class _Trace:
 
 async def checked(query: Query, schema: Schema, compute: Compute) -> Query:
     """The query, known to fit the schema; in the pool if that takes long. Raises InvalidRequest."""
-    if is_soon_checked(query):
+    if is_small(query):
         return check(query, schema)
     return await compute.run(check, query, schema)
 
@@ -107,8 +105,7 @@ async def execute(
     raises.
     """
     query = await checked(query, snapshot.schema, compute)
-    cost = cost_us(query, snapshot)
-    is_inline = cost < INLINE_US_MAX
+    is_inline = is_small(query) and cost_us(query, snapshot) < INLINE_US_MAX
     trace = _Trace()
     QUERIES.labels(kind_of(query)).inc()
     steps = _answer(snapshot, query, effort_of, trace)
@@ -168,6 +165,7 @@ def _answer(snapshot: SearchSnapshot, query: Query, effort_of: EffortOf, trace: 
             rankings,
             is_filter_known=known is not None,
             rows_estimated=estimated,
+            cost_us=cost_us(query, snapshot),
         )
     work = _work(snapshot, trace.rounds)
     return QueryResult(
@@ -184,16 +182,16 @@ def _work(snapshot: SearchSnapshot, rounds: Rounds) -> Work:
 
 
 def _opened(snapshot: SearchSnapshot, query: Query) -> Steps[None]:
-    """Have what the query opens at hand in one round; done once for queries of a shape, because what was
-    evicted since costs no more than a round of its own."""
-    shapes: dict[Hashable, None] = snapshot.memo.setdefault("opened", {})
-    shape = shape_of(query)
-    if shape in shapes:
+    """Have what the query opens at hand in one round; done once for queries that open the same, because
+    what was evicted since costs no more than a round of its own."""
+    openings: dict[Needs, None] = snapshot.memo.setdefault("opened", {})
+    needs = needs_of(query, snapshot.schema)
+    if needs in openings:
         return
-    yield from opening(_live_parts(snapshot), needs_of(query, snapshot.schema))
-    if len(shapes) >= SHAPES_REMEMBERED:
-        shapes.clear()
-    shapes[shape] = None
+    yield from opening(_live_parts(snapshot), needs)
+    if len(openings) >= OPENINGS_REMEMBERED:
+        openings.clear()
+    openings[needs] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ are compared row by row. Conditions of one filter share their rounds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from elacsym.format.reading import Steps, together
 from elacsym.index.attribute import Cut, Range, SortedValues, Values
 from elacsym.index.ids import IdColumn
 from elacsym.index.values import to_arrow
-from elacsym.query.ast import And, Compare, Filter, Fuzzy, Glob, Not, Op, Or, Regex, Tokens
+from elacsym.query.ast import And, Compare, Filter, Fuzzy, Glob, Not, Op, Or, Regex, Test, Tokens
 from elacsym.query.columns import Bools, attribute_of, is_valid, to_bools, values_in
 from elacsym.query.patterns import rows_fitting
 from elacsym.query.searchable import Part
@@ -40,6 +40,7 @@ _COMPARE = {
     Op.LT: pc.less,
     Op.LTE: pc.less_equal,
 }
+_COMBINATIONS = (And, Or)
 _INT64 = -(2**63), 2**63 - 1
 _BOUNDS = {Scalar.INT: _INT64, Scalar.UINT: (0, 2**64 - 1), Scalar.DATETIME: _INT64}
 _NEGATED = {
@@ -65,60 +66,29 @@ def attributes_of(condition: Filter | None) -> frozenset[str]:
 
 def columns_of(condition: Filter | None) -> frozenset[str]:
     """The attributes whose values a filter looks at, `id` included."""
-    match condition:
-        case None:
-            return frozenset()
-        case Compare() | Glob() | Regex() | Fuzzy():
-            return frozenset((condition.field,))
-        case Tokens():
-            # the order of tokens is not in the postings
-            return frozenset((condition.field,) if condition.mode == "sequence" else ())
-        case Not():
-            return columns_of(condition.condition)
-        case And() | Or():
-            return frozenset().union(*(columns_of(c) for c in condition.conditions))
+    # the order of tokens is not in the postings
+    return frozenset(
+        [one.field for one in tests_in(condition) if type(one) is not Tokens or one.mode == "sequence"]
+    )
 
 
 def texts_of(condition: Filter | None) -> frozenset[str]:
     """The attributes whose postings a filter looks at."""
-    match condition:
-        case Tokens():
-            return frozenset((condition.field,))
-        case Not():
-            return texts_of(condition.condition)
-        case And() | Or():
-            return frozenset().union(*(texts_of(c) for c in condition.conditions))
-        case _:
-            return frozenset()
+    return frozenset([one.field for one in tests_in(condition) if type(one) is Tokens])
 
 
-def has_patterns(condition: Filter | None) -> bool:
-    """Whether a filter has conditions whose cost depends on the lengths of texts, or on how many terms begin
-    with a prefix."""
-    match condition:
-        case Glob() | Regex() | Fuzzy() | Tokens(mode="sequence") | Tokens(last_as_prefix=True):
-            return True
-        case Not():
-            return has_patterns(condition.condition)
-        case And() | Or():
-            return any(has_patterns(c) for c in condition.conditions)
-        case _:
-            return False
-
-
-def operands_of(condition: Filter | None) -> int:
-    """How many values a filter compares with."""
-    match condition:
-        case None:
-            return 0
-        case Compare(value=value):
-            return len(value) if isinstance(value, tuple | list) else 1
-        case Glob() | Regex() | Fuzzy() | Tokens():
-            return 1
-        case Not():
-            return operands_of(condition.condition)
-        case And() | Or():
-            return sum(operands_of(c) for c in condition.conditions)
+def tests_in(condition: Filter | None) -> Iterator[Test]:
+    """The conditions of a filter that look at an attribute, in no particular order."""
+    rest = [] if condition is None else [condition]
+    while rest:
+        one = rest.pop()
+        # there may be thousands, and this is the way that takes least time
+        if isinstance(one, _COMBINATIONS):
+            rest += one.conditions
+        elif isinstance(one, Not):
+            rest.append(one.condition)
+        else:
+            yield one
 
 
 def matches(condition: Filter, schema: Schema, part: Part) -> Steps[Bools]:

@@ -84,7 +84,8 @@ def check_highlight(wanted: Highlight, query: Query, schema: Schema) -> Highligh
     if any(not isinstance(leaf, Bm25) for leaf in leaves_of(score)):
         raise InvalidRequest(f"{wanted.path}.rank_fragments_by", "only BM25 clauses can rank fragments")
     # fragments are all that there is to search
-    checked = check_score(score, Schema(attributes=MappingProxyType({FRAGMENT: attribute})))
+    fragments = Schema(attributes=MappingProxyType({FRAGMENT: attribute}))
+    checked = check_score(score, fragments, f"{wanted.path}.rank_fragments_by")
     return Highlight(wanted.attribute, wanted.fragment_by, wanted.limit, wanted.offsets, checked)
 
 

@@ -1,77 +1,48 @@
-"""How a query is going to run: its kind, how deep its legs go, what it should cost, and what it will open.
+"""How a query is going to run: its kind, how deep its legs go, and what it will open.
 
 The way through each part is chosen where the part is searched, when the rows that the filter leaves are
-known: by `query.vector_leg` for vectors, by `query.text_leg` for postings. What is decided here needs row
-counts alone: which files to open at once, and whether the work is worth a hop to the pool.
+known: by `query.vector_leg` for vectors, by `query.text_leg` for postings. Where a query runs is decided by
+`query.cost`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from elacsym.format.reading import Steps, together
 from elacsym.query.aggregate import looked_at
 from elacsym.query.ast import (
-    And,
     AttributeValue,
     Bm25,
-    Compare,
     Computed,
     Decay,
-    Filter,
-    Fuzzy,
-    Glob,
     Highlight,
     Indicator,
     Leg,
     Max,
     MultiVectorLeg,
-    Not,
-    Or,
     Product,
     Query,
-    Regex,
     Saturate,
-    Score,
     ScoreLeg,
     SparseLeg,
     Sum,
     TextLeg,
-    Tokens,
     VectorDistance,
     VectorLeg,
 )
 from elacsym.query.columns import stored
-from elacsym.query.filters import columns_of, has_patterns, operands_of, texts_of
+from elacsym.query.filters import columns_of, texts_of
 from elacsym.query.matching import Matches, live_rows
 from elacsym.query.ranking import Ranking
-from elacsym.query.scores import columns_in, leaves_of, texts_in, weighted_texts
+from elacsym.query.scores import columns_in, texts_in
 from elacsym.query.searchable import Part, SearchSnapshot
 from elacsym.query.shown import shown_by
 from elacsym.types import Metric, Schema
 
-INLINE_US_MAX = 1_000.0
 DEPTH_MIN = 100
-
-# microseconds; rough, only to tell work that is worth a hop to the pool from work that is not
-_US_PER_VECTOR_ELEMENT = 0.0002
-_VECTORS_PER_ROW = 32  # of an array of vectors
-_US_PER_CODED_ROW = 0.004
-_CODED_ROWS_MIN = 1_024
-_US_PER_TEXT_ROW = 0.002
-_US_PER_QUERY_CHARACTER = 0.5
-_US_PER_FILTERED_ROW = 0.001
-_US_PER_PATTERN_ROW = 0.2
-_US_PER_OPERAND = 1.0
-# that are checked on the event loop
-_OPERANDS_MAX = 1_000
-_US_PER_LEAF_ROW = 0.02
-_US_PER_SORTED_ROW = 0.05
-_US_PER_VALUE = 1.0
-_US_PER_PART = 15.0
-_US_PER_LEG = 40.0
 
 Kind = Literal["vector", "sparse", "text", "score", "hybrid", "order", "aggregate"]
 
@@ -132,22 +103,6 @@ def is_ascending(leg: Leg, metric: Metric | None) -> bool:
     return isinstance(leg, VectorLeg | MultiVectorLeg) and metric is not Metric.DOT
 
 
-def shape_of(query: Query) -> Hashable:
-    """What `needs_of` depends on: queries of one shape open the same."""
-    return (
-        tuple([needs_of_leg(leg) for leg in query.legs]),  # not their queries, nor the filter,
-        columns_of(query.filter),  # which may be as large as a request
-        texts_of(query.filter),
-        query.order_by,
-        query.aggregate,
-        query.include_attributes,
-        query.exclude_attributes,
-        query.include_vector,
-        tuple([needs_of_computed(computed) for _, computed in query.compute]),
-        query.per and query.per.attributes,
-    )
-
-
 def needs_of_leg(leg: Leg) -> Needs:
     """What a leg opens in every part."""
     match leg:
@@ -193,7 +148,9 @@ def needs_of(query: Query, schema: Schema) -> Needs:
     # filters ask whether there is a vector
     vectors |= columns & dense
     columns -= dense
-    return Needs(stored(frozenset(columns)) & known, frozenset(vectors) & known, frozenset(texts) & known)
+    return Needs(
+        stored(frozenset(columns)).intersection(known), frozenset(known & vectors), frozenset(known & texts)
+    )
 
 
 def opening(parts: Iterable[Part], needs: Needs) -> Steps[None]:
@@ -207,98 +164,6 @@ def opening(parts: Iterable[Part], needs: Needs) -> Steps[None]:
     yield from together(steps)
 
 
-def cost_us(query: Query, snapshot: SearchSnapshot) -> float:
-    """What the query should cost over warm files, in microseconds of one core."""
-    rows = sum(view.part.rows for view in snapshot.parts)
-    cost = _US_PER_PART * len(snapshot.parts)
-    cost += len(columns_of(query.filter)) * rows * _US_PER_FILTERED_ROW
-    cost += operands_of(query.filter) * _US_PER_OPERAND
-    for name in frozenset().union(*map(texts_of, _conditions_of(query))):
-        cost += rows * _US_PER_TEXT_ROW + _pending_us(snapshot, name)
-    if any(map(has_patterns, _conditions_of(query))):
-        # how long the texts are is not known, so never on the event loop
-        cost += INLINE_US_MAX + rows * _US_PER_PATTERN_ROW
-    for leg in query.legs:
-        cost += _US_PER_LEG + _leg_cost_us(leg, snapshot, rows, exact=query.exact)
-    for _, computed in query.compute:
-        cost += _computed_cost_us(computed, snapshot, rows)
-    if query.order_by:
-        cost += rows * _US_PER_SORTED_ROW * len(query.order_by)
-    if query.aggregate is not None:
-        cost += rows * _US_PER_SORTED_ROW * len(looked_at(query.aggregate))
-    names = snapshot.schema.attributes if query.include_attributes is None else query.include_attributes
-    return cost + rows_wanted(query) * len(names) * _US_PER_VALUE
-
-
-def is_soon_checked(query: Query) -> bool:
-    """Whether checking the query is no work for the pool: it compiles patterns and converts operands."""
-    conditions = list(_conditions_of(query))
-    return sum(map(operands_of, conditions)) <= _OPERANDS_MAX and not any(map(has_patterns, conditions))
-
-
-def _conditions_of(query: Query) -> Iterator[Filter]:
-    """All filters of a query: its own, those in its score expressions, and computed ones."""
-    if query.filter is not None:
-        yield query.filter
-    scores: list[Score] = [leg.score for leg in query.legs if isinstance(leg, ScoreLeg)]
-    for _, computed in query.compute:
-        match computed:
-            case Compare() | Glob() | Regex() | Fuzzy() | Tokens() | And() | Or() | Not():
-                yield computed
-            case Bm25() | Sum() | Max() | Product() | Indicator() | AttributeValue() | Saturate() | Decay():
-                scores.append(computed)
-    for score in scores:
-        yield from (leaf.condition for leaf in leaves_of(score) if isinstance(leaf, Indicator))
-
-
-def _leg_cost_us(leg: Leg, snapshot: SearchSnapshot, rows: int, *, exact: bool) -> float:
-    match leg:
-        case VectorLeg():
-            cost = 0.0
-            for view in snapshot.parts:
-                cost += view.part.pending_us(leg.attribute)
-                is_coded = view.part.is_built and view.part.rows >= _CODED_ROWS_MIN and not exact
-                per_row = _US_PER_CODED_ROW if is_coded else len(leg.vector) * _US_PER_VECTOR_ELEMENT
-                cost += view.part.rows * per_row
-            return cost
-        case MultiVectorLeg():
-            return rows * leg.vectors.size * _VECTORS_PER_ROW * _US_PER_VECTOR_ELEMENT
-        case SparseLeg():
-            return rows * len(leg.vector) * _US_PER_TEXT_ROW + _pending_us(snapshot, leg.attribute)
-        case TextLeg():
-            return sum(_text_cost_us(Bm25(name, leg.query), snapshot, rows) for name, _ in leg.fields)
-        case ScoreLeg():
-            leaves = leaves_of(leg.score)
-            cost = 0.0 if weighted_texts(leg.score) is not None else rows * _US_PER_LEAF_ROW * len(leaves)
-            return cost + sum(_text_cost_us(one, snapshot, rows) for one in leaves if isinstance(one, Bm25))
-
-
-def _computed_cost_us(computed: Computed, snapshot: SearchSnapshot, rows: int) -> float:
-    needs, cost = needs_of_computed(computed), _US_PER_LEG * len(snapshot.parts)
-    cost += sum(_pending_us(snapshot, name) for name in needs.texts)
-    cost += len(needs.columns) * rows * _US_PER_FILTERED_ROW
-    match computed:
-        case Highlight():
-            # how long the texts are is not known, so never on the event loop
-            cost += INLINE_US_MAX
-        case Bm25() | Sum() | Max() | Product() | Indicator() | AttributeValue() | Saturate() | Decay():
-            cost += sum(
-                _text_cost_us(leaf, snapshot, 0) for leaf in leaves_of(computed) if isinstance(leaf, Bm25)
-            )
-    return cost
-
-
-def _text_cost_us(clause: Bm25, snapshot: SearchSnapshot, rows: int) -> float:
-    characters = len(clause.query) if isinstance(clause.query, str) else sum(map(len, clause.query))
-    cost = rows * _US_PER_TEXT_ROW + characters * _US_PER_QUERY_CHARACTER
-    # how many terms begin with a prefix is not known, so never on the event loop
-    return cost + _pending_us(snapshot, clause.attribute) + (INLINE_US_MAX if clause.last_as_prefix else 0.0)
-
-
-def _pending_us(snapshot: SearchSnapshot, name: str) -> float:
-    return sum(view.part.pending_us(name) for view in snapshot.parts)
-
-
 def explain(
     query: Query,
     snapshot: SearchSnapshot,
@@ -307,10 +172,12 @@ def explain(
     *,
     is_filter_known: bool,
     rows_estimated: int,
+    cost_us: float,
 ) -> dict[str, Any]:
     """The plan and its figures as JSON values; times are microseconds.
 
-    rows_estimated: at most how many rows the filter matches, before any was looked at.
+    rows_estimated: at most how many rows the filter matches, before any was looked at. cost_us: what the
+    query was expected to take.
     """
     live = live_rows(snapshot)
     result: dict[str, Any] = {
@@ -325,7 +192,7 @@ def explain(
             {"leg": leg_name(leg), "candidates": len(ranking.ids), **ranking.figures()}
             for leg, ranking in zip(query.legs, rankings, strict=True)
         ],
-        "cost_estimated_us": round(cost_us(query, snapshot)),
+        "cost_estimated_us": round(cost_us),
     }
     if query.filter is not None:
         result["filter"] = {

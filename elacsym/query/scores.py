@@ -42,6 +42,17 @@ def leaves_of(score: Score) -> tuple[Leaf, ...]:
     return tuple(dict.fromkeys(_leaves(score)))
 
 
+def clauses_in(score: Score | Distance) -> int:
+    """How many clauses an expression has, those around others included."""
+    match score:
+        case Sum() | Max():
+            return 1 + sum(map(clauses_in, score.clauses))
+        case Product() | Saturate() | Decay():
+            return 1 + clauses_in(score.clause)
+        case _:
+            return 1
+
+
 def _leaves(score: Score | Distance) -> list[Leaf]:
     match score:
         case Sum() | Max():

@@ -36,11 +36,12 @@ def shown(
 ) -> Shown:
     """The attributes asked for: all but vectors of any kind when no names are given; vectors when named or
     wanted in general. None of those that are excluded."""
+    excluded = frozenset(exclude_attributes)
     named = None if include_attributes is None else frozenset(include_attributes)
     types = {
         name: attribute.type
         for name, attribute in schema.attributes.items()
-        if name not in exclude_attributes
+        if name not in excluded
         and (
             (named is not None and name in named)
             or (named is None and attribute.type.is_plain)

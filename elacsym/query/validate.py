@@ -15,10 +15,20 @@ from typing import Any
 
 from elacsym.errors import InvalidRequest, MetricConflict
 from elacsym.query.aggregate import check_aggregate
-from elacsym.query.ast import ORDER_KEYS_MAX, TOP_K_MAX, Fusion, OrderKey, Per, Query
+from elacsym.query.ast import (
+    ORDER_KEYS_MAX,
+    PER_ATTRIBUTES_MAX,
+    QUERY_CONDITIONS_MAX,
+    TOP_K_MAX,
+    Fusion,
+    OrderKey,
+    Per,
+    Query,
+)
 from elacsym.query.check_computed import check_computed
 from elacsym.query.check_filter import check_filter
 from elacsym.query.check_leg import check_leg
+from elacsym.query.cost import conditions_in
 from elacsym.query.operands import as_stored, is_operand, kind_of, known
 from elacsym.query.order import Place, decode_cursor
 from elacsym.query.shown import shown_by
@@ -36,6 +46,10 @@ def check(query: Query, schema: Schema) -> Query:
     if query.legs and query.order_by:
         raise InvalidRequest(
             "order_by", "cannot stand together with vector or full_text, which order by score"
+        )
+    if conditions_in(query, QUERY_CONDITIONS_MAX) > QUERY_CONDITIONS_MAX:
+        raise InvalidRequest(
+            "filter", f"the filters of a query have more than {QUERY_CONDITIONS_MAX} conditions together"
         )
     _check_rows(query)
     _check_metric(query.metric, schema)
@@ -161,6 +175,9 @@ def _check_per(per: Per, query: Query, schema: Schema) -> None:
     _check_whole(f"{path}.limit", per.limit, 1, query.top_k)
     if not per.attributes:
         raise InvalidRequest(f"{path}.attributes", "needs at least one attribute")
+    if len(per.attributes) > PER_ATTRIBUTES_MAX:
+        reason = f"has {len(per.attributes)} attributes, at most {PER_ATTRIBUTES_MAX} are allowed"
+        raise InvalidRequest(f"{path}.attributes", reason)
     answered = {ID, *shown_by(query, schema).columns}
     for index, name in enumerate(per.attributes):
         field = f"{path}.attributes[{index}]"
@@ -169,3 +186,5 @@ def _check_per(per: Per, query: Query, schema: Schema) -> None:
             raise InvalidRequest(field, f"'{name}' is of type {kind}, which cannot tell rows apart")
         if name not in answered:
             raise InvalidRequest(field, f"'{name}' must be in include_attributes, too")
+        if name in per.attributes[:index]:
+            raise InvalidRequest(field, f"'{name}' is named twice")

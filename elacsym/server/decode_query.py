@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from elacsym.errors import InvalidRequest, InvalidShape
 from elacsym.query.ast import (
+    FILTER_CONDITIONS_MAX,
     FILTER_DEPTH_MAX,
     Aggregate,
     And,
@@ -77,30 +78,41 @@ def one_of(words: type[E], value: Any, path: str) -> E:
         raise InvalidShape(path, f"{value!r} where one of {', '.join(words)} is expected") from error
 
 
-def decode_filter(value: Any, path: str, depth: int = 0) -> Filter:
+def decode_filter(value: Any, path: str) -> Filter:
     """A condition: a comparison, or `and`, `or`, `not` of conditions; or an array in the query language.
     Raises InvalidShape, InvalidRequest."""
-    if type(value) is list and not depth:
-        return parse_filter(value, path)
-    if depth > FILTER_DEPTH_MAX:
-        raise InvalidRequest("filter", f"conditions are nested deeper than {FILTER_DEPTH_MAX} levels")
-    fields = Fields(value, path)
-    type_ = fields.optional("type", str)
-    if type_ is None:
-        name, op = fields.require("field", str), one_of(Op, fields.require("op", str), fields.path("op"))
-        operand = _operand(fields, path)
+    return parse_filter(value, path) if type(value) is list else _FilterDecoder().decoded(value, path, 0)
+
+
+class _FilterDecoder:
+    """Counts the conditions of one filter."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def decoded(self, value: Any, path: str, depth: int) -> Filter:
+        if depth > FILTER_DEPTH_MAX:
+            raise InvalidRequest("filter", f"conditions are nested deeper than {FILTER_DEPTH_MAX} levels")
+        self._count += 1
+        if self._count > FILTER_CONDITIONS_MAX:
+            raise InvalidRequest("filter", f"has more than {FILTER_CONDITIONS_MAX} conditions")
+        fields = Fields(value, path)
+        type_ = fields.optional("type", str)
+        if type_ is None:
+            name, op = fields.require("field", str), one_of(Op, fields.require("op", str), fields.path("op"))
+            operand = _operand(fields, path)
+            fields.end()
+            return Compare(name, op, operand, path)
+        if type_ == "not":
+            condition = fields.require("condition", dict)
+            fields.end()
+            return Not(self.decoded(condition, fields.path("condition"), depth + 1))
+        if type_ not in ("and", "or"):
+            raise InvalidShape(fields.path("type"), f"{type_!r} where one of and, or, not is expected")
+        inner, given = fields.path("conditions"), fields.require("conditions", list)
         fields.end()
-        return Compare(name, op, operand, path)
-    if type_ == "not":
-        condition = decode_filter(fields.require("condition", dict), fields.path("condition"), depth + 1)
-        fields.end()
-        return Not(condition)
-    if type_ not in ("and", "or"):
-        raise InvalidShape(fields.path("type"), f"{type_!r} where one of and, or, not is expected")
-    inner, given = fields.path("conditions"), fields.require("conditions", list)
-    fields.end()
-    conditions = tuple([decode_filter(c, f"{inner}[{i}]", depth + 1) for i, c in enumerate(given)])
-    return And(conditions) if type_ == "and" else Or(conditions)
+        conditions = tuple([self.decoded(c, f"{inner}[{i}]", depth + 1) for i, c in enumerate(given)])
+        return And(conditions) if type_ == "and" else Or(conditions)
 
 
 def _operand(fields: Fields, path: str) -> Any:

@@ -52,6 +52,8 @@ def dist(name, origin):
     [
         ["title", "BM25", "copper"],
         ["title", "BM25", "x" * 8_192],
+        ["title", "BM25", ["x" * 8_192]],
+        ["Sum", [["title", "BM25", str(i % 256)] for i in range(300)]],
         ["title", "BM25", ""],
         ["title", "BM25", ["copper", "tea"]],
         ["content", "BM25", ["copper"]],
@@ -88,11 +90,16 @@ def test_what_fits_is_accepted_and_checking_twice_changes_nothing(value):
         (["nothing", "BM25", "x"], "'nothing' is not in the schema"),
         (["colour", "BM25", "x"], "no full-text search"),
         (["title", "BM25", "x" * 8_193], "8193 characters"),
-        (["title", "BM25", ["x" * 4_096, "y" * 4_097]], "8193 characters"),
+        (["title", "BM25", ["x" * 4_096, "y" * 4_097]], "8194 characters"),
         (["title", "BM25", "\ud800"], "surrogates"),
         (
             ["content", "BM25", "copper"],
             r'invalid input .* for rank_by field "content", expecting \[\]string',
+        ),
+        (["title", "BM25", [""] * 8_194], "8193 characters"),
+        (
+            ["Sum", [["title", "BM25", str(i)] for i in range(257)]],
+            "has 257 different clauses, at most 256 are allowed",
         ),
         (["Attribute", "nothing"], "'nothing' is not in the schema"),
         (["Attribute", "year"], "may be negative"),

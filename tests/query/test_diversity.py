@@ -134,6 +134,8 @@ async def test_excluded_attributes_are_all_that_is_left_out():
         (Per(("nothing",), 1), {}, "limit.per.attributes[0]"),
         (Per(("colour", "vector"), 1), {}, "limit.per.attributes[1]"),
         (Per(("lexical",), 1), {}, "limit.per.attributes[0]"),
+        (Per(("shop", "colour", "shop"), 1), {}, "limit.per.attributes[2]"),
+        (Per(("shop",) * 9, 1), {}, "limit.per.attributes"),
         (Per(("colour",), 1), {"include_attributes": ("shop",)}, "limit.per.attributes[0]"),
         (Per(("colour",), 1), {"exclude_attributes": ("colour",)}, "limit.per.attributes[0]"),
     ],

@@ -201,6 +201,13 @@ def test_filters_nest_up_to_32_levels_whatever_null_means():
         assert caught.value.field == "delete_condition"
 
 
+def test_a_filter_has_an_end():
+    parse_filter(["Or", [["year", "Lt", 1]] * 9_999], "filters")
+    with pytest.raises(InvalidRequest, match="more than 10000 conditions") as caught:
+        parse_filter(["Or", [["And", [["year", "Lt", 1]] * 5_000]] * 2], "delete_condition")
+    assert caught.value.field == "delete_condition"
+
+
 def check(value, schema=SCHEMA):
     return check_filter(parse_filter(value, "filters"), schema)
 
@@ -274,6 +281,7 @@ def test_operands_of_another_type_are_refused_with_the_text_that_clients_look_fo
         (["regexed", "Regex", "[a&&b]"], "regexed", "set operations"),
         (["name", "Glob", "\ud800"], "name", "lone surrogates"),
         (["searched", "ContainsAnyToken", "x" * 8_193], "searched", "8192 characters"),
+        (["searched", "ContainsAnyToken", [""] * 8_194], "searched", "8192 characters"),
     ],
 )
 def test_what_does_not_fit_the_schema_is_refused_by_the_attribute(value, name, reason):

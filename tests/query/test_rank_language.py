@@ -224,3 +224,10 @@ def test_nesting_has_an_end():
     parse_score(value, "rank_by")
     with pytest.raises(InvalidRequest, match="nested deeper than 32"):
         parse_score(["Sum", [value]], "rank_by")
+
+
+def test_expressions_have_an_end():
+    product = ["Product", 2, TITLE]
+    parse_score(["Sum", [product] * 499], "rank_by")
+    with pytest.raises(InvalidRequest, match="has 1001 clauses, at most 1000 are allowed"):
+        parse_score(["Sum", [product] * 500], "rank_by")

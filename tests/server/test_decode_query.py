@@ -165,6 +165,13 @@ def test_filters_nest_as_deep_as_allowed_and_no_deeper():
         assert type(error.value) is InvalidRequest
 
 
+def test_a_filter_has_an_end():
+    decode_filter({"type": "or", "conditions": [YEAR] * 9_999}, "filter")
+    for value in ({"type": "or", "conditions": [YEAR] * 10_000}, ["Or", [["year", "Eq", 1]] * 10_000]):
+        with pytest.raises(InvalidRequest, match="more than 10000 conditions"):
+            decode_filter(value, "filter")
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "field"),
     [

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from elacsym.errors import InvalidRequest, InvalidShape, TypeMismatch
 from elacsym.query.ast import (
+    FILTER_CONDITIONS_MAX,
     FILTER_DEPTH_MAX,
     And,
     Compare,
@@ -100,7 +101,7 @@ class _Parser:
     """root: the JSON path of the whole filter."""
 
     def __init__(self, root: str, allows_ref: bool) -> None:
-        self._root, self._allows_ref = root, allows_ref
+        self._root, self._allows_ref, self._count = root, allows_ref, 0
         self._patterns: dict[str, Callable[[str, str, Any, str], Filter]] = {
             "Glob": lambda name, word, text, path: Glob(name, _text(name, word, text, path), path=path),
             "IGlob": lambda name, word, text, path: Glob(name, _text(name, word, text, path), True, path),
@@ -110,6 +111,9 @@ class _Parser:
     def parsed(self, value: Any, path: str, depth: int) -> Filter:
         if depth > FILTER_DEPTH_MAX:
             raise InvalidRequest(self._root, f"conditions are nested deeper than {FILTER_DEPTH_MAX} levels")
+        self._count += 1
+        if self._count > FILTER_CONDITIONS_MAX:
+            raise InvalidRequest(self._root, f"has more than {FILTER_CONDITIONS_MAX} conditions")
         parts = expect(value, list, path)
         match parts:
             case ["And" | "Or" as word, conditions]:

@@ -23,6 +23,7 @@ from elacsym.errors import InvalidRequest, InvalidShape
 from elacsym.index.values import parse_duration
 from elacsym.query.ast import (
     FILTER_DEPTH_MAX,
+    SCORE_CLAUSES_MAX,
     AttributeValue,
     Bm25,
     Decay,
@@ -36,14 +37,32 @@ from elacsym.query.ast import (
     Sum,
 )
 from elacsym.query.language.filter import parse_filter
+from elacsym.query.scores import clauses_in
 from elacsym.shapes import Fields, expect, kind, number
 
 _BM25 = "BM25"
 _SEARCHES = ("ANN", "kNN", "SparseKNN")
 
 
-def parse_score(value: Any, path: str, depth: int = 0) -> Score:
+def parse_score(value: Any, path: str) -> Score:
     """The score expression of a JSON value. Raises InvalidShape, InvalidRequest."""
+    score = _parsed(value, path, 0)
+    count = clauses_in(score)
+    if count > SCORE_CLAUSES_MAX:
+        raise InvalidRequest(path, f"has {count} clauses, at most {SCORE_CLAUSES_MAX} are allowed")
+    return score
+
+
+def parse_text_query(value: Any, path: str) -> str | tuple[str, ...]:
+    """What BM25 looks for: a text, or an array of tokens. Raises InvalidShape."""
+    if type(value) is str:
+        return value
+    if type(value) is list:
+        return tuple(expect(token, str, f"{path}[{index}]") for index, token in enumerate(value))
+    raise InvalidShape(path, f"{kind(value)} where a string or an array of strings is expected")
+
+
+def _parsed(value: Any, path: str, depth: int) -> Score:
     if depth > FILTER_DEPTH_MAX:
         raise InvalidRequest(path, f"expressions are nested deeper than {FILTER_DEPTH_MAX} levels")
     parts = _expression(value, path)
@@ -67,15 +86,6 @@ def parse_score(value: Any, path: str, depth: int = 0) -> Score:
         case ["Dist", list(), *_]:
             raise InvalidRequest(path, "Dist can only stand inside Saturate or Decay")
     return Indicator(parse_filter(value, path))
-
-
-def parse_text_query(value: Any, path: str) -> str | tuple[str, ...]:
-    """What BM25 looks for: a text, or an array of tokens. Raises InvalidShape."""
-    if type(value) is str:
-        return value
-    if type(value) is list:
-        return tuple(expect(token, str, f"{path}[{index}]") for index, token in enumerate(value))
-    raise InvalidShape(path, f"{kind(value)} where a string or an array of strings is expected")
 
 
 def _expression(value: Any, path: str) -> list[Any]:
@@ -103,7 +113,7 @@ def _sum(clauses: list[Any], path: str, depth: int) -> Sum:
             raise InvalidRequest(f"{path}[1][{index}]", "a number cannot be a clause of Sum")
     if not clauses:
         raise InvalidRequest(f"{path}[1]", "needs at least one clause")
-    return Sum(tuple(parse_score(c, f"{path}[1][{i}]", depth + 1) for i, c in enumerate(clauses)))
+    return Sum(tuple(_parsed(c, f"{path}[1][{i}]", depth + 1) for i, c in enumerate(clauses)))
 
 
 def _max(clauses: list[Any], path: str, depth: int, first: int = 0) -> Max:
@@ -112,7 +122,7 @@ def _max(clauses: list[Any], path: str, depth: int, first: int = 0) -> Max:
     scores: list[Score] = []
     for index, clause in enumerate(clauses, first):
         if not _is_number(clause):
-            scores.append(parse_score(clause, f"{path}[{index}]", depth + 1))
+            scores.append(_parsed(clause, f"{path}[{index}]", depth + 1))
             continue
         if floor is not None:
             raise InvalidRequest(f"{path}[{index}]", "a second number: Max has one floor at most")
@@ -132,7 +142,7 @@ def _product(parts: list[Any], path: str, depth: int) -> Product:
     weight = _finite(parts[at], f"{path}[{at}]")
     if weight < 0:
         raise InvalidRequest(f"{path}[{at}]", f"a weight must be at least 0, not {weight}")
-    return Product(weight, parse_score(parts[3 - at], f"{path}[{3 - at}]", depth + 1))
+    return Product(weight, _parsed(parts[3 - at], f"{path}[{3 - at}]", depth + 1))
 
 
 def _curve(word: str, parts: list[Any], path: str, depth: int) -> Saturate | Decay:
@@ -162,7 +172,7 @@ def _argument(value: Any, path: str, depth: int) -> Score | Distance:
             if not (_is_number(origin) or type(origin) is str):
                 raise InvalidShape(f"{path}[2]", f"{kind(origin)} where a number or a time is expected")
             return Distance(inner[1], origin, path)
-    return parse_score(value, path, depth + 1)
+    return _parsed(value, path, depth + 1)
 
 
 def _midpoint(value: Any, path: str) -> float | Duration:
