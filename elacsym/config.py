@@ -199,7 +199,8 @@ class Config:
     unindexed_bytes_max: int = _setting(
         256 * 2**20,
         forms.size(2**20, 2**31),
-        "log bytes of a namespace that may wait for folding; beyond, writes get 429",
+        "log bytes of a namespace that may wait for folding; beyond, writes get 429, with "
+        "`disable_backpressure` beyond four times as much",
     )
     fold_bytes: int = _setting(16 * 2**20, forms.size(1, 2**31), "log bytes that start a fold into a segment")
     fold_slots: int = _setting(4_096, forms.integer(1, 2**20), "log entries that start a fold")

@@ -121,7 +121,9 @@ def build(
         arrays[name] = _encoded(values, attribute, field)
         if known is None or attribute.type != known.type:
             added[name] = attribute
-    _check_documents(ids, arrays, path)
+    excess = too_large(ids, arrays)
+    if excess is not None:
+        raise InvalidRequest(f"{path}[{excess[0]}]", excess[1])
     if requires_all_vectors:
         _check_all_vectors(documents, {**schema.attributes, **added}, path)
     return Columns(ids, arrays, added)
@@ -162,15 +164,15 @@ def _encoded(values: Sequence[Any], attribute: Attribute, field: Callable[[int],
     return (encoded_arrays if type_.is_array else encoded_scalars)(values, attribute, field)
 
 
-def _check_documents(ids: IdColumn, arrays: dict[str, pa.Array], path: str) -> None:
-    """Raise InvalidRequest where a document is too large."""
+def too_large(ids: IdColumn, arrays: Mapping[str, pa.Array]) -> tuple[int, str] | None:
+    """Which document is larger than one may be, and the reason to refuse it; None: all may be."""
     if sum(array.nbytes for array in arrays.values()) <= DOCUMENT_BYTES_MAX:
-        return
+        return None
     sizes = row_bytes(ids, arrays)
     largest = int(np.argmax(sizes))
-    if sizes[largest] > DOCUMENT_BYTES_MAX:
-        reason = f"{sizes[largest]} bytes where a document may have {DOCUMENT_BYTES_MAX}"
-        raise InvalidRequest(f"{path}[{largest}]", reason)
+    if sizes[largest] <= DOCUMENT_BYTES_MAX:
+        return None
+    return largest, f"{sizes[largest]} bytes where a document may have {DOCUMENT_BYTES_MAX}"
 
 
 def _check_all_vectors(documents: Sequence[Document], attributes: Mapping[str, Attribute], path: str) -> None:

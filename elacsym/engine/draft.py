@@ -18,6 +18,7 @@ from elacsym.engine.schema import changed, check_vectors, check_writable, extend
 from elacsym.errors import InvalidRequest
 from elacsym.index.ids import IdColumn
 from elacsym.query.columns import Bools
+from elacsym.query.filters import attributes_of
 from elacsym.types import ID, Attribute, AttributeType, DocumentId, IdType, Scalar, Schema
 
 _PATCH_BY_FILTER = "patch_by_filter.patch"
@@ -138,7 +139,8 @@ def _check_writable(request: WriteRequest, schema: Schema) -> None:
 
 
 def _check_not_dropped(request: WriteRequest) -> None:
-    """Raise InvalidRequest where a document brings an attribute that the request drops."""
+    """Raise InvalidRequest where a document brings an attribute that the request drops, or a filter looks at
+    one."""
     dropped = (
         {name for name, said in request.change.attributes.items() if said is None} if request.change else ()
     )
@@ -149,6 +151,14 @@ def _check_not_dropped(request: WriteRequest) -> None:
         if not document.attributes.keys().isdisjoint(dropped):
             name = next(name for name in document.attributes if name in dropped)
             raise InvalidRequest(f"schema.{name}", f"'{name}' is dropped and written in one request")
+    filters = (
+        ("delete_by_filter", request.delete_by_filter),
+        ("patch_by_filter.filters", request.patch_by_filter),
+    )
+    for path, by_filter in filters:
+        looked_at = attributes_of(by_filter.condition) & dropped if by_filter else None
+        if looked_at:
+            raise InvalidRequest(path, f"filter error in key `{min(looked_at)}`: the same request drops it")
 
 
 def _check_distinct(columns: Sequence[IdColumn]) -> None:

@@ -95,9 +95,9 @@ class WriteRequest:
     schema: attributes to add, as v1 declares them. change: what else is said of the schema (a request of only
     a schema is a write, too). creates: whether the namespace is made if it is missing; None: if there are
     upserts. requires_all_vectors: every upsert must bring every vector attribute of the schema, and vectors
-    are refused where the namespace was created without. ignores_pressure: not slowed down or refused for what
-    is not indexed yet. wants_ids: the result names ids. `path` is the JSON name of `upserts` in error
-    messages, `patch_path` that of `patches`, `delete_path` that of `deletes`.
+    are refused where the namespace was created without. ignores_pressure: not slowed down for what is not
+    indexed yet, and refused for four times as much only. wants_ids: the result names ids. `path` is the JSON
+    name of `upserts` in error messages, `patch_path` that of `patches`, `delete_path` that of `deletes`.
     """
 
     upserts: Sequence[Document] = ()

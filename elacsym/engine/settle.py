@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 
 from elacsym.engine import payload
+from elacsym.engine.columns import too_large
 from elacsym.engine.conditions import NewValues, holds, nothing_new
 from elacsym.engine.draft import Draft, Patches, narrowed
 from elacsym.engine.payload import RowChanges
 from elacsym.engine.request import Document
 from elacsym.engine.stored import Stored, is_among, replaced
+from elacsym.errors import InvalidRequest
 from elacsym.index.columns import arrow_type, fitted
 from elacsym.index.ids import IdColumn
 from elacsym.index.sizes import total_bytes
@@ -190,7 +192,17 @@ class _Settling:
             is_again = is_again & ~is_among(documents.ids, ids)
         rows = np.flatnonzero(is_again)
         places = pa.array(rows)
-        return documents.ids.select(rows), {n: a.take(places) for n, a in documents.arrays.items()}
+        ids, arrays = documents.ids.select(rows), {n: a.take(places) for n, a in documents.arrays.items()}
+        excess = too_large(ids, arrays)
+        if excess is not None:
+            self._refuse_patched(ids.to_list()[excess[0]], excess[1])
+        return ids, arrays
+
+    def _refuse_patched(self, id_: DocumentId, reason: str) -> NoReturn:
+        by_id = [] if self._draft.patches is None else self._draft.patches.ids.to_list()
+        if id_ in by_id:
+            raise InvalidRequest(f"{self._draft.request.patch_path}[{by_id.index(id_)}]", reason)
+        raise InvalidRequest("patch_by_filter", f"document {id_!r} would have {reason}")
 
     def _effects(
         self, upserts: IdColumn | None, patched: Ints, deletes: IdColumn | None, written: int

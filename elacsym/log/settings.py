@@ -17,6 +17,7 @@ class LogSettings:
         its own.
     linger_s:           longest wait for more requests under load.
     unfolded_bytes_max: log bytes not yet in segments above which writes are refused with Overloaded.
+    insisting_factor:   writes that ignore this are refused above so many times as much: it is in memory.
     queue_bytes_max, waiters_max: bounds of what waits for a commit.
     claim_attempts:     claims in a row that may be lost before waiting requests fail with NotOwner.
     write_attempts:     entries that one request may be part of before it fails with NotOwner.
@@ -34,6 +35,7 @@ class LogSettings:
     entry_requests_max: int = 1_024
     linger_s: float = 0.005
     unfolded_bytes_max: int = 256 * 2**20
+    insisting_factor: int = 4
     queue_bytes_max: int = 64 * 2**20
     waiters_max: int = 16_384
     claim_attempts: int = 8

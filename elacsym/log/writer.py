@@ -174,7 +174,7 @@ class LogWriter:
         """Commit one request; returns when it is durable, proven and applied to the reader's consumer.
 
         deadline_s: a reading of the clock's `monotonic_s`, after which the caller stops waiting.
-        ignores_pressure: not refused for what is not indexed yet.
+        ignores_pressure: not refused for what is not indexed yet, up to `insisting_factor` times as much.
         Raises what the preparer rejects it with; Overloaded, DeadlineExceeded, NotOwner and other
         Unavailable: nothing happened; OutcomeUnknown: it may have, and a repetition with the same idempotency
             key says.
@@ -226,8 +226,8 @@ class LogWriter:
         key = item.idempotency_key
         if key is not None and key in self._by_key:
             return self._by_key[key]
-        is_full = self._reader.unfolded_bytes > self._settings.unfolded_bytes_max
-        if is_full and not ignores_pressure:
+        factor = self._settings.insisting_factor if ignores_pressure else 1
+        if self._reader.unfolded_bytes > self._settings.unfolded_bytes_max * factor:
             self._refuse("unfolded", f"{self._reader.unfolded_bytes} bytes of the log are not indexed yet")
         if self._queue and self._queue_bytes + item.size_bytes > self._settings.queue_bytes_max:
             self._refuse("queue", f"{self._queue_bytes} bytes wait already")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.database import CountingCompute, document, open_database, schema, upsert
 
+from elacsym.engine import columns
 from elacsym.engine.fold import fold
 from elacsym.engine.request import ByFilter, Document, WriteRequest
 from elacsym.errors import InvalidRequest
@@ -174,3 +175,20 @@ async def test_many_patches_are_made_in_the_pool(tmp_path):
     await database.write("docs", patch(*((i, {"n": -i}) for i in range(500))))
     assert compute.runs["_looked_at"] == 1
     await database.close()
+
+
+async def test_patched_documents_keep_within_the_size_of_documents(database, monkeypatch):
+    monkeypatch.setattr(columns, "DOCUMENT_BYTES_MAX", 1_000)
+    await database.create("docs", Schema())
+    stored = [Document(i, {"a": "x" * 100 * i}) for i in range(9)]
+    await database.write("docs", upsert(*stored))
+    before = [await _only(database, i) for i in (3, 8)]
+    reason = "1008 bytes where a document may have 1000"
+    with pytest.raises(InvalidRequest, match=rf"patch_rows\[1\]: {reason}"):
+        await database.write("docs", patch((3, {"b": "y"}), (8, {"b": "y" * 200})))
+    everything = ByFilter(Compare("a", Op.NE, None))
+    with pytest.raises(InvalidRequest, match=f"patch_by_filter: document 8 would have {reason}"):
+        await database.write("docs", WriteRequest(patch_by_filter=everything, patch={"b": "y" * 200}))
+    assert [await _only(database, i) for i in (3, 8)] == before
+    await database.write("docs", patch((3, {"b": "y" * 192}), (8, {"b": "y" * 192})))
+    assert len((await _only(database, 8))["b"]) == 192

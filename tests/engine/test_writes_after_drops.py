@@ -7,8 +7,9 @@ import asyncio
 import pytest
 from support.database import upsert
 
-from elacsym.engine.request import AttributeChange, Document, SchemaChange, WriteRequest
+from elacsym.engine.request import AttributeChange, ByFilter, Document, SchemaChange, WriteRequest
 from elacsym.errors import InvalidRequest
+from elacsym.query.ast import Compare, Not, Op
 from elacsym.types import AttributeType, Schema
 
 
@@ -43,3 +44,22 @@ async def test_dropping_and_writing_an_attribute_in_one_request_is_refused(datab
         await database.write(
             "docs", WriteRequest(upserts=[Document(2, {"old": 1})], change=SchemaChange({"old": None}))
         )
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"delete_by_filter": ByFilter(Compare("a", Op.EQ, 1))},
+        {"patch_by_filter": ByFilter(Not(Compare("a", Op.EQ, None))), "patch": {"b": 2}},
+        {"upserts": [Document(1, {"b": 2})], "upsert_condition": Compare("a", Op.EQ, 1)},
+        {"patches": [Document(1, {"b": 2})], "patch_condition": Compare("a", Op.EQ, 1)},
+        {"deletes": [1], "delete_condition": Compare("a", Op.EQ, 1)},
+    ],
+)
+async def test_what_a_request_drops_it_cannot_look_at(database, operation):
+    await database.create("docs", Schema())
+    await database.write("docs", upsert(Document(1, {"a": 1, "b": 1})))
+    with pytest.raises(InvalidRequest, match="filter error in key `a`"):
+        await database.write("docs", WriteRequest(**operation, change=SchemaChange({"a": None})))
+    (hit,) = await database.documents("docs", [1])
+    assert hit.attributes == {"a": 1, "b": 1}

@@ -138,8 +138,8 @@ class Node:
             self.reader, self.store, self.preparer, self.clock, rng, settings, node_id=f"node{seed}"
         )
 
-    async def write(self, payload, key=None, deadline_s=None):
-        return await self.writer.write(Item(payload, key), deadline_s)
+    async def write(self, payload, key=None, deadline_s=None, **more):
+        return await self.writer.write(Item(payload, key), deadline_s, **more)
 
 
 async def new_store():

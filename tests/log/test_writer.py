@@ -365,6 +365,17 @@ async def test_too_much_unfolded_log_refuses_writes_until_it_is_folded(store):
     assert len(node.consumer.payloads) == before + 1
 
 
+async def test_writes_that_ignore_pressure_are_refused_where_memory_ends(store):
+    node = Node(store, settings=replace(FAST, unfolded_bytes_max=1_000, insisting_factor=3))
+    while node.reader.unfolded_bytes <= 3_000:
+        await node.write(b"x" * 100, ignores_pressure=True)
+        assert node.reader.unfolded_bytes < 4_000
+    with pytest.raises(Overloaded, match="not indexed yet"):
+        await node.write(b"x", ignores_pressure=True)
+    await fold_all(node)
+    await node.write(b"again", ignores_pressure=True)
+
+
 async def test_the_queue_is_bounded_in_bytes_and_in_callers(store):
     node = Node(store, settings=replace(FAST, queue_bytes_max=100, waiters_max=4))
     await node.write(b"first")
