@@ -42,7 +42,7 @@ def holds(condition: Filter, schema: Schema, documents: Stored, rows: Ints, new:
     if not has_refs(condition):
         checked = check_filter(condition, schema)
         return _matching(checked, schema, documents.chunk(rows, _names(checked), schema))
-    names = _names(check_filter(bound(condition, {}), schema))
+    names = _names(check_filter(bound(condition, {}, schema), schema))
     result = np.zeros(len(rows), np.bool_)
     for start in range(0, len(rows), _BOUND_AT_ONCE):
         give_way()
@@ -50,7 +50,7 @@ def holds(condition: Filter, schema: Schema, documents: Stored, rows: Ints, new:
         # documents that bring the same are looked at together
         known: dict[Filter, Bools] = {}
         for place in range(chunk.rows):
-            checked = check_filter(bound(condition, new(start + place)), schema)
+            checked = check_filter(bound(condition, new(start + place), schema), schema)
             found = known.get(checked)
             if found is None:
                 found = known[checked] = _matching(checked, schema, chunk)

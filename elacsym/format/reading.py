@@ -13,7 +13,7 @@ resumes it. It never yields what is at hand already, so that over warm files it 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -95,6 +95,26 @@ def together(computations: Sequence[Steps[T]]) -> Steps[list[T]]:
     if len(computations) == 1:
         return [(yield from computations[0])]
     results: dict[int, T] = {}
+    yield from _in_lockstep(computations, results.__setitem__)
+    return [results[number] for number in range(len(computations))]
+
+
+def folded(computations: Sequence[Steps[T]], fold: Callable[[T, T], T]) -> Steps[T]:
+    """`together`, the results made one as they come, in any order: few of them exist at a time.
+
+    There must be at least one; `fold` must be associative and commutative.
+    """
+    results: list[T] = []
+
+    def add(_: int, result: T) -> None:
+        results.append(fold(results.pop(), result) if results else result)
+
+    yield from _in_lockstep(computations, add)
+    return results[0]
+
+
+def _in_lockstep(computations: Sequence[Steps[T]], finished: Callable[[int, T], None]) -> Steps[None]:
+    """Run all, and say which is finished with which result."""
     running = dict(enumerate(computations))
     while running:
         wants: list[Want] = []
@@ -102,11 +122,10 @@ def together(computations: Sequence[Steps[T]]) -> Steps[list[T]]:
             try:
                 wants += next(steps)
             except StopIteration as done:
-                results[number] = done.value
+                finished(number, done.value)
                 del running[number]
         if wants:
             yield wants
-    return [results[number] for number in range(len(computations))]
 
 
 def both(first: Steps[A], second: Steps[B]) -> Steps[tuple[A, B]]:

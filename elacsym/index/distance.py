@@ -21,6 +21,7 @@ COSINE_RESOLUTION = 2.0**-48  # above the rounding error of 1 - cos in float64 a
 _ROUND = 2.0**-24  # half a unit in the last place of float32
 _ROUND_WIDE = 2.0**-53  # and of float64
 _SMALLEST = 2.0**-126  # the smallest normal float32: what a product that underflows may lose
+_LARGEST = np.finfo(np.float32).max
 _FEW = 16  # floats that are added up faster one by one
 _ENDS = np.array([[-1.0], [1.0]])
 
@@ -56,6 +57,11 @@ def exact_distances(matrix: Matrix, norms: Norms, query: Query, metric: Metric) 
             part = slice(start, start + step)
             distances[part] = _rounded(matrix[part], norms[part], wide, length, metric)
     return distances
+
+
+def within_f32(distances: Distances) -> Distances:
+    """Distances as answers give them: what is beyond float32 is its largest."""
+    return distances.clip(-_LARGEST, _LARGEST)
 
 
 def norms_of(matrix: Matrix) -> Norms:

@@ -24,7 +24,7 @@ from elacsym.format.reading import Steps, together
 from elacsym.index.arrays import ordered_codes
 from elacsym.index.attribute import SortedValues
 from elacsym.index.values import to_python
-from elacsym.query.ast import ORDER_KEYS_MAX, Aggregate, Figure, Group, GroupKey
+from elacsym.query.ast import GROUP_KEYS_MAX, Aggregate, Figure, Group, GroupKey
 from elacsym.query.columns import Bools, Ints, attribute_of, matched, values_in
 from elacsym.query.searchable import Part
 from elacsym.types import ID, Attribute, Scalar, Schema
@@ -52,9 +52,9 @@ def check_aggregate(wanted: Aggregate, schema: Schema) -> None:
                     figure.path, f"'{figure.attribute}' is of type {kind}; only numbers can be summed"
                 )
     _check_labels(wanted)
-    if len(wanted.group_by) > ORDER_KEYS_MAX:
+    if len(wanted.group_by) > GROUP_KEYS_MAX:
         raise InvalidRequest(
-            "group_by", f"has {len(wanted.group_by)} attributes, at most {ORDER_KEYS_MAX} are allowed"
+            "group_by", f"has {len(wanted.group_by)} attributes, at most {GROUP_KEYS_MAX} are allowed"
         )
     if sum(key.is_each_element for key in wanted.group_by) > 1:
         raise InvalidRequest("group_by", "only one attribute can be taken element by element")

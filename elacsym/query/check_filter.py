@@ -1,8 +1,8 @@
 """The rules of a filter that need the schema: which attributes it may look at, with which operands.
 
 A checked filter is in the form that evaluation expects: operands are in their stored form (times as
-milliseconds, UUIDs canonical), lists are tuples, and no condition carries a path, so equal filters are equal
-values. Checking twice changes nothing.
+milliseconds, UUIDs canonical), ranges from null are tests for null, lists are tuples, and no condition
+carries a path, so equal filters are equal values. Checking twice changes nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from elacsym.errors import InvalidRequest, TypeMismatch
 from elacsym.query.ast import (
     FILTER_DEPTH_MAX,
+    PATTERN_CHARS_MAX,
     TEXT_QUERY_CHARS_MAX,
     And,
     Compare,
@@ -89,7 +90,7 @@ def _checked(condition: Filter, schema: Schema, depth: int) -> Filter:
             return Or(tuple(_checked(c, schema, depth + 1) for c in condition.conditions))
 
 
-def _checked_compare(condition: Compare, schema: Schema) -> Compare:
+def _checked_compare(condition: Compare, schema: Schema) -> Filter:
     name, op, value, path = condition.field, condition.op, condition.value, condition.path
     assert not isinstance(value, RefNew), "bound before it is checked"
     attribute = _attribute(name, schema, path)
@@ -106,6 +107,8 @@ def _checked_compare(condition: Compare, schema: Schema) -> Compare:
         raise _refused(name, path, f"{word} needs a scalar, but the attribute is of type {kind}")
     if is_null_test:
         return Compare(name, op, None)
+    if value is None and op in _RANGES:
+        return _range_from_null(name, op)
     if op in _LISTS or (kind.is_array and op not in _OF_ELEMENTS):
         if not isinstance(value, list | tuple) or not are_operands(kind.scalar, value):
             raise TypeMismatch(path, name, word, f"[]{kind.scalar}", shown_plainly(value))
@@ -115,6 +118,19 @@ def _checked_compare(condition: Compare, schema: Schema) -> Compare:
     if not is_operand(kind.scalar, value):
         raise TypeMismatch(path, name, word, str(kind.scalar), shown_plainly(value))
     return Compare(name, op, as_stored(kind.scalar, value))
+
+
+def _range_from_null(name: str, op: Op) -> Filter:
+    """What compares so with null, which is before every value."""
+    match op:
+        case Op.LT:
+            return Or(())
+        case Op.LTE:
+            return Compare(name, Op.EQ, None)
+        case Op.GT:
+            return Compare(name, Op.NE, None)
+        case _:
+            return And(())
 
 
 def _checked_pattern(condition: Glob | Regex | Fuzzy, schema: Schema) -> Filter:
@@ -134,6 +150,10 @@ def _checked_pattern(condition: Glob | Regex | Fuzzy, schema: Schema) -> Filter:
             _check_switched_on(name, attribute, "fuzzy", "Fuzzy", path)
             text = condition.text
     _check_text(name, text, path)
+    if len(text) > PATTERN_CHARS_MAX:
+        raise _refused(
+            name, path, f"the pattern has {len(text)} characters, at most {PATTERN_CHARS_MAX} are allowed"
+        )
     try:
         if isinstance(condition, Glob):
             check_expression(glob_expression(text, ignores_case=condition.ignores_case))

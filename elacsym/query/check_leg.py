@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from elacsym.errors import InvalidRequest
-from elacsym.query.ast import Leg, MultiVectorLeg, ScoreLeg, SparseLeg, TextLeg, VectorLeg
+from elacsym.query.ast import WEIGHT_MAX, Leg, MultiVectorLeg, ScoreLeg, SparseLeg, TextLeg, VectorLeg
 from elacsym.query.check_score import check_score, check_text_query
 from elacsym.query.operands import known
 from elacsym.shapes import shown
@@ -89,5 +89,5 @@ def _check_text_leg(leg: TextLeg, schema: Schema) -> None:
 
 
 def _check_weight(path: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise InvalidRequest(path, f"must be a finite number of at least 0, not {shown(value)}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= WEIGHT_MAX:
+        raise InvalidRequest(path, f"must be a number from 0 to {WEIGHT_MAX:,.0f}, not {shown(value)}")

@@ -25,7 +25,7 @@ from elacsym.query.ast import (
     Sum,
 )
 from elacsym.query.check_filter import check_filter, query_chars
-from elacsym.query.operands import is_operand, known
+from elacsym.query.operands import Milliseconds, is_operand, known
 from elacsym.query.scores import leaves_of
 from elacsym.shapes import shown
 from elacsym.types import Scalar, Schema
@@ -132,12 +132,12 @@ def _checked_distance(distance: Distance, schema: Schema) -> Distance:
     return Distance(name, origin)
 
 
-def _milliseconds(origin: float | str, name: str, path: str) -> int:
-    if isinstance(origin, int):  # checked before
+def _milliseconds(origin: float | str, name: str, path: str) -> Milliseconds:
+    if isinstance(origin, Milliseconds):  # checked before
         return origin
-    if isinstance(origin, float):
+    if not isinstance(origin, str):
         raise InvalidRequest(path, f"the origin for '{name}' must be an ISO 8601 time, not {shown(origin)}")
     try:
-        return parse_datetime(origin)
+        return Milliseconds(parse_datetime(origin))
     except ValueError as error:
         raise InvalidRequest(path, f"the origin for '{name}': {error}") from error

@@ -90,6 +90,16 @@ def to_bools(array: Any) -> Bools:
     return values if values.flags.writeable else values.copy()
 
 
+def conjoin(mask: Bools, other: Bools) -> Bools:
+    """Both masks, into the first."""
+    return np.logical_and(mask, other, out=mask)
+
+
+def disjoin(mask: Bools, other: Bools) -> Bools:
+    """Either mask, into the first."""
+    return np.logical_or(mask, other, out=mask)
+
+
 def is_valid(array: Any) -> Bools:
     """(n,) bool: where the array has a value."""
     return to_bools(pc.is_valid(array))

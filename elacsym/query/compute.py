@@ -9,7 +9,7 @@ import numpy as np
 
 from elacsym.format.reading import Steps, both, together
 from elacsym.index.bm25 import FieldRows, FieldScoring, TermList, exact
-from elacsym.index.distance import exact_distances, norms_of
+from elacsym.index.distance import exact_distances, norms_of, within_f32
 from elacsym.index.tokenize import analyzer
 from elacsym.query.ast import (
     AttributeValue,
@@ -88,7 +88,8 @@ def _distances(
     assert schema.metric is not None, "a namespace with vectors has a metric"
     matrix, is_present = yield from (yield from part.vectors(wanted.attribute)).select(rows)
     stored = matrix[is_present]
-    found = iter(exact_distances(stored, norms_of(stored), wanted.vector, schema.metric).tolist())
+    distances = exact_distances(stored, norms_of(stored), wanted.vector, schema.metric)
+    found = iter(within_f32(distances).tolist())
     return [next(found) if present else None for present in is_present.tolist()]
 
 

@@ -22,12 +22,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elacsym.format.reading import Steps, together
+from elacsym.format.reading import Steps, folded, together
 from elacsym.index.attribute import Cut, Range, SortedValues, Values
 from elacsym.index.ids import IdColumn
 from elacsym.index.values import to_arrow
 from elacsym.query.ast import And, Compare, Filter, Fuzzy, Glob, Not, Op, Or, Regex, Test, Tokens
-from elacsym.query.columns import Bools, attribute_of, is_valid, to_bools, values_in
+from elacsym.query.columns import Bools, attribute_of, conjoin, disjoin, is_valid, to_bools, values_in
 from elacsym.query.patterns import rows_fitting
 from elacsym.query.searchable import Part
 from elacsym.query.token_filter import token_rows
@@ -108,13 +108,11 @@ def matches(condition: Filter, schema: Schema, part: Part) -> Steps[Bools]:
             mask = yield from matches(condition.condition, schema, part)
             return np.logical_not(mask, out=mask)
         case And() | Or():
-            masks = yield from together([matches(c, schema, part) for c in condition.conditions])
             is_all = isinstance(condition, And)
-            if not masks:
+            if not condition.conditions:
                 return np.full(part.rows, is_all, np.bool_)
-            for other in masks[1:]:
-                (np.logical_and if is_all else np.logical_or)(masks[0], other, out=masks[0])
-            return masks[0]
+            inner = [matches(c, schema, part) for c in condition.conditions]
+            return (yield from folded(inner, conjoin if is_all else disjoin))
 
 
 def estimate(condition: Filter, schema: Schema, part: Part) -> Steps[int | None]:
@@ -245,14 +243,14 @@ def _equal_arrays_by_element(
     values: Values, index: SortedValues, scalar: Scalar, wanted: Sequence[Any]
 ) -> Steps[Bools]:
     """Which arrays equal one of at least one element: of those that have its rarest element."""
-    mask = np.zeros(len(values), np.bool_)
     ranges = yield from index.ranges([r for v in wanted for r in _ranges(scalar, Op.EQ, v)])
     lengths = ranges[:, 1] - ranges[:, 0]
     if len(ranges) < len(wanted) or not lengths.all():
-        return mask
+        return np.zeros(len(values), np.bool_)
     rarest = int(np.argmin(lengths))
     rows = (yield from index.rows(ranges[rarest : rarest + 1])).astype(np.int64)
     arrays = yield from values.select(rows)
+    mask = np.zeros(len(values), np.bool_)
     mask[rows[_equal_arrays(arrays, scalar, wanted)]] = True
     return mask
 

@@ -36,7 +36,7 @@ _F32_MAX = float(np.finfo(np.float32).max)
 class RankedLeg:
     """One leg's candidates, best first.
 
-    scores: (n,) float32, ascending if `is_distance`, else descending. weight: finite, >= 0.
+    scores: (n,) float32, ascending if `is_distance`, else descending. weight: 0 to `WEIGHT_MAX`.
     """
 
     name: str
@@ -67,11 +67,15 @@ def fuse(legs: Sequence[RankedLeg], fusion: Fusion, top_k: int) -> list[Fused]:
             shares.setdefault(document, []).append(LegShare(leg.name, rank, score, contribution))
     combine = max if fusion.method == "max" else math.fsum
     fused = [
-        Fused(document, float(np.float32(combine([s.contribution for s in given]))), tuple(given))
+        Fused(document, _as_f32(combine([s.contribution for s in given])), tuple(given))
         for document, given in shares.items()
     ]
     fused.sort(key=lambda f: (-f.score, f.id))
     return fused[:top_k]
+
+
+def _as_f32(score: float) -> float:
+    return float(np.float32(min(score, _F32_MAX)))
 
 
 def reranked(answers: Sequence[Sequence[Hit]], rerank: Rerank) -> tuple[Hit, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from elacsym.format.reading import Steps, together
-from elacsym.index.distance import exact_distances, norms_of
+from elacsym.index.distance import exact_distances, norms_of, within_f32
 from elacsym.query.ast import MultiVectorLeg
 from elacsym.query.columns import Bools
 from elacsym.query.matching import Matches
@@ -63,6 +63,8 @@ def _nearest_of_part(
     best = np.maximum if metric is Metric.DOT else np.minimum
     sums = np.zeros(len(rows))
     for vector in leg.vectors:
-        sums += best.reduceat(exact_distances(matrix, norms, vector, metric), starts)
+        # two infinities of opposite signs would have no sum
+        distances = within_f32(exact_distances(matrix, norms, vector, metric))
+        sums += best.reduceat(distances, starts)
     scores = sums.clip(-_LARGEST, _LARGEST).astype(np.float32)
     return (number, *cut(scores, rows, depth, ascending=metric is not Metric.DOT)), len(rows)

@@ -1,7 +1,8 @@
 """Values that a query compares attributes with: whether they fit an attribute's type, and their stored form.
 
 The stored form is that of values inside: times are milliseconds since 1970, UUIDs are in their canonical
-spelling. A value in stored form is its own stored form.
+spelling. A value in stored form is its own stored form; to tell a time from any number that is given for one,
+times are `Milliseconds`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from elacsym.query.columns import attribute_of
 from elacsym.types import ID, Attribute, AttributeType, Scalar, Schema
 
 _CHARACTERS_SHOWN = 64
+
+
+class Milliseconds(int):
+    """A time in stored form: milliseconds since 1970, UTC."""
 
 
 def known(name: str, schema: Schema, path: str) -> Attribute:
@@ -38,7 +43,7 @@ def kind_of(name: str, schema: Schema, operand: Any) -> AttributeType:
 
 def is_operand(scalar: Scalar, value: Any) -> bool:
     """Whether a value can be compared with attributes of a type. Integers fit floats; whole floats do not fit
-    integers. A time is ISO 8601 text, or milliseconds since 1970."""
+    integers. A time is ISO 8601 text, or `Milliseconds`."""
     match scalar:
         case Scalar.BOOL:
             return isinstance(value, bool)
@@ -52,8 +57,7 @@ def is_operand(scalar: Scalar, value: Any) -> bool:
         case Scalar.UUID:
             return _is_parsed(parse_uuid, value)
         case Scalar.DATETIME:
-            is_stored = isinstance(value, int) and not isinstance(value, bool)
-            return is_stored or _is_parsed(parse_datetime, value)
+            return isinstance(value, Milliseconds) or _is_parsed(parse_datetime, value)
         case Scalar.UNKNOWN:
             return any(is_operand(known, value) for known in (Scalar.BOOL, Scalar.FLOAT, Scalar.STRING))
         case _:
@@ -75,8 +79,15 @@ def as_stored(scalar: Scalar, value: Any) -> Any:
     if scalar is Scalar.UUID:
         return parse_uuid(value)
     if scalar is Scalar.DATETIME and isinstance(value, str):
-        return parse_datetime(value)
+        return Milliseconds(parse_datetime(value))
     return value
+
+
+def from_stored(scalar: Scalar, value: Any) -> Any:
+    """A document's value of a type, or its array, as an operand."""
+    if scalar is not Scalar.DATETIME or value is None:
+        return value
+    return [Milliseconds(v) for v in value] if isinstance(value, list | tuple) else Milliseconds(value)
 
 
 def shown_plainly(value: Any) -> str:

@@ -27,7 +27,8 @@ from elacsym.query.edits import has_near
 
 # a class within a class, or a set operation, which RE2 would take for plain characters
 _SET_SYNTAX = re.compile(r"&&|--|~~|\[(?!:\^?[a-z]+:\])")
-_CLASS = re.compile(r"\\.|\[\^?\]?((?:\\.|\[:\^?[a-z]+:\]|[^\]\\])*)\]", re.DOTALL)
+# possessive, and satisfied with a class that never ends: time linear in the expression
+_CLASS = re.compile(r"\\.|\[\^?\]?((?:\\.|\[:\^?[a-z]+:\]|[^\]\\])*+)(?:\]|\\?\Z)", re.DOTALL)
 
 
 def glob_expression(pattern: str, *, ignores_case: bool = False) -> str:

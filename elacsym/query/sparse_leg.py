@@ -25,10 +25,14 @@ def sparse_nearest(
     snapshot: SearchSnapshot, leg: SparseLeg, matches: Matches, depth: int, beside: Beside | None = None
 ) -> Steps[Ranking]:
     """The `depth` rows among `matches` of the largest inner product, among those that share a dimension with
-    the query and whose product is not 0. Cost: one step per entry of the query's dimensions."""
+    the query and whose product is not 0. Weights of the query count up to the largest float32.
+
+    Cost: one step per entry of the query's dimensions.
+    """
     query = sorted(leg.vector, key=lambda entry: entry[0].encode())
     dimensions = [dimension for dimension, _ in query]
-    weights = np.array([weight for _, weight in query], np.float64)
+    # as large as stored ones can be, so that no product is infinite, nor a sum of them NaN
+    weights = np.array([weight for _, weight in query], np.float64).clip(-_LARGEST, _LARGEST)
     numbers = [number for number, count in enumerate(matches.counts) if count]
     opened = yield from together([snapshot.parts[n].part.sparse(leg.attribute) for n in numbers])
     found = yield from together(

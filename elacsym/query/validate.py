@@ -101,7 +101,9 @@ def check_place(place: Place, order_by: Sequence[OrderKey], schema: Schema) -> N
     for key, value in zip((*order_by, OrderKey(ID)), (*place.values, place.id), strict=True):
         known(key.attribute, schema, "after")
         kind = kind_of(key.attribute, schema, value)
-        if not (is_operand(kind.scalar, value) or (value is None and key.attribute != ID)):
+        # a cursor has values as they are stored
+        scalar = Scalar.INT if kind.scalar is Scalar.DATETIME else kind.scalar
+        if not (is_operand(scalar, value) or (value is None and key.attribute != ID)):
             raise InvalidRequest(
                 "after", f"the cursor has {shown(value)} for '{key.attribute}' of type {kind}"
             )

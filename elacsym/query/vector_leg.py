@@ -2,7 +2,8 @@
 
 A part's way is `scan` (every vector, exactly), `gather` (the vectors of few matching rows, exactly) or
 `codes` (quantised vectors of the lists that a stop rule chooses). What codes propose is cut to the best over
-all parts by estimated distance, and only these are re-ranked. Distances that leave this module are exact.
+all parts by estimated distance, and only these are re-ranked. Distances that leave this module are exact,
+those beyond float32 its largest.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from elacsym.format.reading import Steps, both, together
+from elacsym.index.distance import within_f32
 from elacsym.index.vector import Candidates, Effort, Vectors
 from elacsym.query.ast import VectorLeg
 from elacsym.query.columns import Bools
@@ -80,16 +82,15 @@ def nearest(
             if len(candidates.positions)
         ]
     )
-    return (
-        yield from ranked(
-            snapshot,
-            found,
-            depth,
-            ascending=metric is not Metric.DOT,
-            figures=lambda: _figures(snapshot, searches, proposed, chosen),
-            beside=beside,
-        )
+    ranking = yield from ranked(
+        snapshot,
+        found,
+        depth,
+        ascending=metric is not Metric.DOT,
+        figures=lambda: _figures(snapshot, searches, proposed, chosen),
+        beside=beside,
     )
+    return ranking._replace(scores=within_f32(ranking.scores))
 
 
 def _planned(number: int, vectors: Vectors, matches: Matches, effort: Effort | None) -> _Search:

@@ -34,6 +34,7 @@ from elacsym.types import STRONG, VECTOR, Consistency, Metric, Token
 
 _TEXT_WEIGHT = 0.5
 _METHODS = ("rrf", "weighted", "max")
+_RANGES = (Op.GT, Op.GTE, Op.LT, Op.LTE)
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -102,6 +103,8 @@ class _FilterDecoder:
             name, op = fields.require("field", str), one_of(Op, fields.require("op", str), fields.path("op"))
             operand = _operand(fields, path)
             fields.end()
+            if operand is None and op in _RANGES:
+                raise InvalidRequest(fields.path("value"), f"{op} needs a value; null has no order here")
             return Compare(name, op, operand, path)
         if type_ == "not":
             condition = fields.require("condition", dict)

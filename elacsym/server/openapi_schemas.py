@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from elacsym.engine import recall
-from elacsym.query.ast import FILTER_DEPTH_MAX, TOP_K_MAX, Op
+from elacsym.query.ast import FILTER_DEPTH_MAX, TOP_K_MAX, WEIGHT_MAX, Op
 from elacsym.server.openapi_cluster import CLUSTER_SCHEMAS
 from elacsym.server.openapi_plan import PLAN_SCHEMAS
 from elacsym.server.openapi_shapes import BOOLEAN, COUNT, NUMBER, STRING, Json, array, object_of, ref
 from elacsym.server.schema_json import TYPES, VECTOR_TYPE_PATTERN
 from elacsym.types import DIMENSIONS_MAX, VECTOR_SCALARS, Metric
 
-_WEIGHT = {"type": "number", "minimum": 0}
+_WEIGHT = {"type": "number", "minimum": 0, "maximum": WEIGHT_MAX}
 
 _SCHEMA_SCHEMAS: Json = {
     "FullTextSettings": object_of(

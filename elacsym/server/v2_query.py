@@ -72,7 +72,7 @@ def decode(body: Any, *, explain: bool = False) -> Asked:
 
 def _fused(fields: Fields, rerank: Any, queries: tuple[Query, ...]) -> Rerank | None:
     """How the rows of several queries become one ranking, if they do."""
-    limit, _ = _limit(fields)
+    limit, per = _limit(fields)
     has_offset, offset = fields.has("offset"), _offset(fields)
     if rerank is None:
         if has_offset:
@@ -80,6 +80,8 @@ def _fused(fields: Fields, rerank: Any, queries: tuple[Query, ...]) -> Rerank | 
         return None
     if any(query.aggregate is not None for query in queries):
         raise InvalidRequest("rerank_by", "aggregations have no rows to be fused")
+    if per is not None:
+        raise InvalidRequest("limit.per", "it needs one ranking; the queries may have limits with `per`")
     if offset and limit is None:
         raise InvalidRequest("offset", "it needs a limit")
     if limit is not None and not 1 <= limit <= TOP_K_MAX - offset:

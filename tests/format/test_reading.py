@@ -2,7 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from elacsym.format.reading import GAP_BYTES, MemorySource, Want, both, done, ensure, resident, together
+from elacsym.format.reading import (
+    GAP_BYTES,
+    MemorySource,
+    Want,
+    both,
+    done,
+    ensure,
+    folded,
+    resident,
+    together,
+)
 
 
 class PartialSource:
@@ -107,3 +117,18 @@ async def test_memory_is_read_only_has_everything_and_brings_nothing():
     await source.bring([(0, 3)], 0)
     assert source.data.readonly
     assert source.data is source.data
+
+
+def test_folded_results_are_made_one_as_they_come_and_share_rounds():
+    sources = [PartialSource() for _ in range(3)]
+    waiting = [reading(source, (0, 10), (20, 40)) for source in sources]
+    folds: list[tuple[int, int]] = []
+
+    def add(one: int, other: int) -> int:
+        folds.append((one, other))
+        return one + other
+
+    rounds, total = rounds_of(folded([*waiting, done(5), done(7)], add))
+    assert (len(rounds), total) == (2, 102)
+    assert folds[0] == (5, 7)
+    assert rounds_of(folded([done(5)], add)) == ([], 5)

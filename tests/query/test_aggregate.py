@@ -25,7 +25,8 @@ from parts import (
 )
 from support.queries import aggregate_of
 
-from elacsym.query.aggregate import aggregate
+from elacsym.errors import InvalidRequest
+from elacsym.query.aggregate import aggregate, check_aggregate
 from elacsym.query.ast import Compare, Group, Op
 
 SUMS = st.lists(st.sampled_from(["year", "size", "price"]), unique=True).map(tuple)
@@ -190,3 +191,11 @@ def test_groups_counted_along_an_index_and_from_the_column_are_the_same(every):
     for kind in (MemoryPart, FilePart):
         found = driven(aggregate([(0, kind(schema, documents), mask)], wanted, schema)).value
         assert found == expected
+
+
+def test_groups_may_have_64_attributes():
+    names = [f"a{i}" for i in range(65)]
+    schema = schema_of(**dict.fromkeys(names, "int"))
+    check_aggregate(aggregate_of(group_by=tuple(names[:64])), schema)
+    with pytest.raises(InvalidRequest, match="65 attributes, at most 64"):
+        check_aggregate(aggregate_of(group_by=tuple(names)), schema)

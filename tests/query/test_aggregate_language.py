@@ -75,6 +75,7 @@ def test_a_reranking_is_parsed():
         (["RRF", {"rank_constant": 0}], InvalidRequest, "rerank_by[1].rank_constant"),
         (["RRF", {"weights": [1]}], InvalidRequest, "rerank_by[1].weights"),
         (["RRF", {"weights": [1, 0]}], InvalidRequest, "rerank_by[1].weights[1]"),
+        (["RRF", {"weights": [1, 1.1e6]}], InvalidRequest, "rerank_by[1].weights[1]"),
         (["RRF", {"weights": [1, "2"]}], InvalidShape, "rerank_by[1].weights[1]"),
         ({"model": "m", "attribute": "a", "query": "q"}, InvalidRequest, "rerank_by"),
     ],

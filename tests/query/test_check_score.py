@@ -122,6 +122,7 @@ def test_what_fits_is_accepted_and_checking_twice_changes_nothing(value):
         (curve(dist("year", "2026-05-01")), "must be an integer"),
         (curve(dist("price", "2026-05-01")), "must be a number"),
         (curve(dist("seen", 1.5)), "must be an ISO 8601 time"),
+        (curve(dist("seen", 5)), "must be an ISO 8601 time"),
         (curve(dist("seen", "yesterday")), "ISO 8601"),
         (curve(dist("year", 1), midpoint="36h"), "a duration is a midpoint for the Dist of a datetime"),
         (curve(["Attribute", "size"], midpoint="36h"), "a duration is a midpoint"),

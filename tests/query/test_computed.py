@@ -10,7 +10,7 @@ from parts import SCHEMA, ColdPart, schema_of, snapshot_of
 
 from elacsym.compute import InlineCompute
 from elacsym.errors import InvalidRequest
-from elacsym.query.ast import Highlight, OrderKey, Query, VectorDistance
+from elacsym.query.ast import Highlight, OrderKey, Query, VectorDistance, VectorLeg
 from elacsym.query.execute import execute
 from elacsym.query.language.compute import parse_computed
 from elacsym.query.language.rank import parse_rank_by
@@ -177,3 +177,21 @@ def test_there_are_256_at_most():
     check(Query(**BY_ID, compute=tuple((f"a{i}", distance) for i in range(256))), SCHEMA)
     with pytest.raises(InvalidRequest, match="at most 256"):
         check(Query(**BY_ID, compute=tuple((f"a{i}", distance) for i in range(257))), SCHEMA)
+
+
+async def test_distances_beyond_32_bits_are_its_largest():
+    schema = schema_of(vector="[3]f32", metric=Metric.L2)
+    far = [{"id": i, "vector": [3e38, 0.0, 0.0]} for i in (2, 1)]
+    query = np.array([-3e38, 0.0, 0.0], np.float32)
+    wanted = Query(
+        legs=(VectorLeg("vector", query),),
+        top_k=2,
+        include_attributes=(),
+        compute=(("far", VectorDistance("vector", query)),),
+    )
+    answer = await execute(snapshot_of(schema, far[:1], far[1:]), wanted, INLINE)
+    largest = float(np.finfo(np.float32).max)
+    assert [(hit.id, hit.score, hit.attributes["far"]) for hit in answer.hits] == [
+        (1, largest, largest),
+        (2, largest, largest),
+    ]

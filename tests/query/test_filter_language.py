@@ -49,10 +49,10 @@ def test_comparisons_say_what_null_means():
     assert parse_filter(["year", "Lt", 1], "filters") == Or((compare("year", Op.LT, 1), year))
     assert parse_filter(["year", "Lte", 1], "filters") == Or((compare("year", Op.LTE, 1), year))
     assert parse_filter(["year", "Gt", 1], "filters") == compare("year", Op.GT, 1)
-    assert parse_filter(["year", "Lt", None], "filters") == And((year, has_year))
-    assert parse_filter(["year", "Lte", None], "filters") == year
-    assert parse_filter(["year", "Gt", None], "filters") == has_year
-    assert parse_filter(["year", "Gte", None], "filters") == Or((year, has_year))
+    assert check(["year", "Lt", None]) == Or(())
+    assert check(["year", "Lte", None]) == Compare("year", Op.EQ, None)
+    assert check(["year", "Gt", None]) == Compare("year", Op.NE, None)
+    assert check(["year", "Gte", None]) == And(())
 
 
 @pytest.mark.parametrize(
@@ -336,9 +336,9 @@ def test_conditions_may_refer_to_what_a_write_brings():
     path = "upsert_condition[1][1]"
     assert condition == Or((first, Compare("year", Op.LT, RefNew("rev"), path)))
     is_null = Compare("year", Op.EQ, None, path)
-    assert bound(condition, {"rev": 7}) == Or((first, Or((Compare("year", Op.LT, 7, path), is_null))))
-    nothing = And((is_null, Compare("year", Op.NE, None, path)))
-    assert bound(condition, {}) == Or((first, nothing))
+    assert bound(condition, {"rev": 7}, SCHEMA) == Or((first, Or((Compare("year", Op.LT, 7, path), is_null))))
+    nothing = Compare("year", Op.LT, None, path)
+    assert bound(condition, {}, SCHEMA) == Or((first, nothing))
     with pytest.raises(InvalidShape):
         parse_filter(["year", "Eq", {"$ref_old": "year"}], "upsert_condition", allows_ref=True)
     with pytest.raises(InvalidShape):
@@ -350,12 +350,54 @@ def test_conditions_may_refer_to_what_a_write_brings():
     [("Contains", "nothing"), ("In", "nothing"), ("NotIn", "all"), ("NotContains", "all")],
 )
 def test_references_to_nothing_hold_for_no_document_where_a_value_is_needed(op, with_null):
-    condition = bound(parse_filter(["Not", ["tags", op, {"$ref_new": "tag"}]], "c", allows_ref=True), {})
+    condition = bound(
+        parse_filter(["Not", ["tags", op, {"$ref_new": "tag"}]], "c", allows_ref=True), {}, SCHEMA
+    )
     tests = Compare("tags", Op.EQ, None, "c[1]"), Compare("tags", Op.NE, None, "c[1]")
     assert condition == Not(And(tests) if with_null == "nothing" else Or(tests))
 
 
 def test_a_reference_in_the_place_of_a_list_may_bring_a_scalar():
     condition = parse_filter(["year", "In", {"$ref_new": "year"}], "c", allows_ref=True)
-    assert bound(condition, {"year": 7}) == Compare("year", Op.IN, [7], "c")
-    assert bound(condition, {"year": [7, 8]}) == Compare("year", Op.IN, [7, 8], "c")
+    assert bound(condition, {"year": 7}, SCHEMA) == Compare("year", Op.IN, [7], "c")
+    assert bound(condition, {"year": [7, 8]}, SCHEMA) == Compare("year", Op.IN, [7, 8], "c")
+
+
+@pytest.mark.parametrize("word", ["Lt", "Lte", "Gt", "Gte"])
+@pytest.mark.parametrize("name", ["tags", "embedding"])
+def test_ranges_from_null_need_a_scalar_attribute(name, word):
+    schema = schema_of(tags="[]string", embedding="[2]f32")
+    with pytest.raises(InvalidRequest) as caught:
+        check([name, word, None], schema)
+    assert (caught.value.status, name in str(caught.value)) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("word", "value"), [("Eq", 5), ("Lt", 5), ("In", [5]), ("AnyGt", 5), ("Contains", 5)]
+)
+def test_numbers_are_no_times(word, value):
+    is_array = word in ("AnyGt", "Contains")
+    with pytest.raises(TypeMismatch):
+        check(["at", word, value], schema_of(at="[]datetime" if is_array else "datetime"))
+
+
+def test_a_time_that_a_write_brings_is_milliseconds():
+    schema = schema_of(at="datetime", ats="[]datetime", rev="int")
+    condition = parse_filter(["at", "Gt", {"$ref_new": "at"}], "c", allows_ref=True)
+    assert check_filter(bound(condition, {"at": 5}, schema), schema) == Compare("at", Op.GT, 5)
+    condition = parse_filter(["at", "In", {"$ref_new": "ats"}], "c", allows_ref=True)
+    assert check_filter(bound(condition, {"ats": [5, 6]}, schema), schema) == Compare("at", Op.IN, (5, 6))
+    condition = parse_filter(["at", "Gt", {"$ref_new": "rev"}], "c", allows_ref=True)
+    with pytest.raises(TypeMismatch):
+        check_filter(bound(condition, {"rev": 5}, schema), schema)
+
+
+@pytest.mark.parametrize("word", ["Glob", "IGlob", "Regex", "Fuzzy"])
+def test_patterns_have_4096_characters_at_most(word):
+    kind = AttributeType.parse("string")
+    schema = schema_of(x=Attribute(kind, regex=True, glob=True, fuzzy=True))
+    thresholds = {"max_edit_distance": [{"min_query_chars": 3, "distance": 0}]}
+    options = [thresholds] if word == "Fuzzy" else []
+    check(["x", word, "a" * 4_096, *options], schema)
+    with pytest.raises(InvalidRequest, match="4097 characters, at most 4096"):
+        check(["x", word, "a" * 4_097, *options], schema)

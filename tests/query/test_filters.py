@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from contextlib import contextmanager
 from fractions import Fraction
 
@@ -14,9 +15,11 @@ from parts import SCHEMA, UUIDS, ColdPart, FilePart, MemoryPart, documents_of, s
 
 from elacsym.index import arrays as arrays_module
 from elacsym.index import attribute as attribute_module
-from elacsym.query.ast import And, Compare, Not, Op, Or
+from elacsym.query.ast import And, Compare, Not, Op, Or, Tokens
 from elacsym.query.check_filter import check_filter
 from elacsym.query.filters import columns_of, estimate, matches
+from elacsym.query.operands import Milliseconds
+from elacsym.types import Attribute, AttributeType, FullText
 
 INTS = [-(2**63) - 1, -(2**63), -1, 0, 1, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64]
 OPERANDS = {
@@ -27,7 +30,7 @@ OPERANDS = {
     "price": st.sampled_from([*INTS, 0.0, -0.0, 0.5, 0.1, -1.5, 1e16, 10**400, -(10**400), float("inf")]),
     "is_open": st.booleans(),
     "owner": st.sampled_from([*UUIDS, "00000000-0000-0000-0000-000000000001"]),
-    "seen": st.sampled_from([-2, -1, 0, 1, 2, 1_700_000_000_000]),
+    "seen": st.sampled_from([-2, -1, 0, 1, 2, 1_700_000_000_000]).map(Milliseconds),
     "owners": st.sampled_from([*UUIDS, "00000000-0000-0000-0000-000000000001"]),
     "tags": st.sampled_from(["x", "y", "z", "w"]),
     "marks": st.integers(-3, 3) | st.sampled_from(INTS),
@@ -275,3 +278,21 @@ def test_an_estimate_of_scalars_is_exact_and_leaves_the_rows_alone(large):
     ]:
         assert driven(estimate(condition, LARGE_SCHEMA, part)).value == expected
     assert all(source.brought_bytes < 60_000 for source in part.sources.values())
+
+
+@pytest.mark.parametrize("combined", [And, Or])
+def test_few_of_the_masks_of_many_conditions_exist_at_a_time(combined):
+    schema = schema_of(x="int", word=Attribute(AttributeType.parse("string"), full_text=FullText()))
+    part = MemoryPart(schema, [{"id": i, "x": i % 7, "word": "red"} for i in range(20_000)])
+    words = Tokens("word", " ".join(["red", *(f"w{i}" for i in range(200))]), "any")
+    numbers = combined(tuple(Compare("x", Op.GTE, -number) for number in range(200)))
+    for condition in (numbers, words):
+        checked = check_filter(condition, schema)
+        driven(matches(checked, schema, part))
+        tracemalloc.start()
+        try:
+            assert driven(matches(checked, schema, part)).value.all()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 30 * part.rows

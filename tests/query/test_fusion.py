@@ -136,3 +136,10 @@ def test_rows_of_several_answers_are_ranked_by_their_reciprocal_ranks(
         expected = {f"of {number}": hit.id for number in owners} | {"first": owners[0]}
         assert hit.attributes == expected
         assert hit.score == np.float32(math.fsum(scores[hit.id]))
+
+
+@pytest.mark.parametrize("method", ["rrf", "weighted", "max"])
+def test_scores_beyond_32_bits_are_the_largest_there_are(method):
+    legs = [RankedLeg(name, [1], np.array([1.0], np.float32), 1e300) for name in "ab"]
+    (row,) = fuse(legs, Fusion(method, 1e-9), 1)
+    assert row.score == float(np.finfo(np.float32).max)

@@ -62,3 +62,12 @@ def test_the_nearest_are_found(vectors, query, depth, metric, kind, is_thinned):
     found = driven(multivector_nearest(snapshot, leg, live_rows(snapshot), depth)).value
     expected = naive([document for part in kept for document in part], query, depth, metric)
     assert list(zip(found.ids, found.scores.tolist(), strict=True)) == expected
+
+
+def test_distances_beyond_32_bits_have_a_sum():
+    schema = schema_of(tokens="[][3]f32", metric=Metric.DOT)
+    snapshot = snapshot_of(schema, [{"id": 1, "tokens": [[3e38, 0.0, 0.0]]}])
+    query = np.array([[3e38, 0.0, 0.0], [-3e38, 0.0, 0.0]], np.float32)
+    leg = MultiVectorLeg("tokens", query)
+    found = driven(multivector_nearest(snapshot, leg, live_rows(snapshot), 1)).value
+    assert found.scores.tolist() == [0.0]

@@ -15,7 +15,7 @@ from elacsym.query import edits
 from elacsym.query.ast import Fuzzy, Glob, Regex
 from elacsym.query.edits import has_near
 from elacsym.query.filters import matches
-from elacsym.query.patterns import check_expression, distance_of, fits, glob_expression
+from elacsym.query.patterns import _CLASS, check_expression, distance_of, fits, glob_expression
 
 
 def globbed(pattern, *texts, **more):
@@ -197,3 +197,11 @@ def test_distinct_values_and_columns_give_the_same_rows(kind):
         found = driven(matches(Glob("x", "*pl*"), schema, part)).value
         expected = [value is not None and ("apple" in value) for value in values * repeats]
         assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("sign", ["[", "[^", "[[:alpha:"])
+def test_the_check_of_an_expression_passes_over_each_class_once(sign):
+    # a class that never ends is one match, not a try from every bracket
+    assert sum(len(found[0]) for found in _CLASS.finditer(sign * 2_000)) >= 2_000 * len(sign) - 1
+    with pytest.raises(ValueError, match=r"."):
+        check_expression(sign * 1_000)

@@ -79,6 +79,13 @@ def test_a_cold_part_brings_the_lists_of_the_query_alone():
     )
 
 
+def test_products_beyond_64_bits_of_either_sign_have_a_sum():
+    snapshot = snapshot_of(SCHEMA, [{"id": 1, "lexical": {"1": 4.0, "2": 8.0}}])
+    leg = SparseLeg("lexical", (("1", -1.7e308), ("2", 1.7e308)))
+    found = driven(sparse_nearest(snapshot, leg, live_rows(snapshot), 1)).value
+    assert found.scores.tolist() == [float(np.finfo(np.float32).max)]
+
+
 @pytest.mark.parametrize("weights", [(1e300, 1e300), (-1e300, -1e300)])
 def test_sums_beyond_32_bits_stay_finite(weights):
     snapshot = snapshot_of(SCHEMA, [{"id": 1, "lexical": {"1": 4.0, "2": 8.0}}])

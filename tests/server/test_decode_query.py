@@ -201,6 +201,7 @@ def test_a_filter_has_an_end():
         ({"filter": {"field": "a", "op": "eq", "value": {}}}, InvalidShape, "filter.value"),
         ({"filter": {"field": "a", "op": "in", "value": [[1]]}}, InvalidShape, "filter.value[0]"),
         ({"filter": {"field": "a", "op": "eq", "value": 1, "x": 1}}, InvalidShape, "filter.x"),
+        ({"filter": {"field": "a", "op": "lt", "value": None}}, InvalidRequest, "filter.value"),
         ({"filter": {"type": "xor", "conditions": []}}, InvalidShape, "filter.type"),
         ({"filter": {"type": "and"}}, InvalidShape, "filter.conditions"),
         ({"filter": {"type": "and", "conditions": [{}]}}, InvalidShape, "filter.conditions[0].field"),

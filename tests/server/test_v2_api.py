@@ -145,6 +145,15 @@ REFUSED = [
     ({"queries": [RANKED], "offset": 1}, 400, "offset: "),
     ({"queries": [{"aggregate_by": {"n": ["Count"]}}], "rerank_by": ["RRF"]}, 400, "rerank_by: "),
     (
+        {
+            "queries": [RANKED],
+            "rerank_by": ["RRF"],
+            "limit": {"total": 2, "per": {"attributes": ["id"], "limit": 1}},
+        },
+        400,
+        "limit.per: ",
+    ),
+    (
         {"rank_by": ["city", "asc"], "limit": {"total": 1, "per": {"attributes": ["city"], "limit": 2}}},
         400,
         "limit.per.limit: 2 where at most 1",

@@ -34,8 +34,10 @@ from elacsym.query.ast import (
     Tokens,
 )
 from elacsym.query.check_filter import OP_NAMES
-from elacsym.query.operands import shown_plainly
+from elacsym.query.columns import attribute_of
+from elacsym.query.operands import from_stored, shown_plainly
 from elacsym.shapes import Fields, expect, kind, typed_kind, variant
+from elacsym.types import Schema
 
 DISTANCE_MAX = 2
 _REF = "$ref_new"
@@ -60,19 +62,22 @@ def parse_filter(value: Any, path: str, *, allows_ref: bool = False) -> Filter:
     return _Parser(path, allows_ref).parsed(value, path, 0)
 
 
-def bound(condition: Filter, values: Mapping[str, Any]) -> Filter:
+def bound(condition: Filter, values: Mapping[str, Any], schema: Schema) -> Filter:
     """A condition with the values that a write brings for one document in the place of `RefNew`.
 
-    What is not in `values` is null; `Contains`, `In` and the like of null hold for no document, and their
-    negations for all. The result has still to be checked.
+    values: in their stored form, of attributes of the schema. What is not there is null; `Contains`, `In` and
+    the like of null hold for no document, and their negations for all. The result has still to be checked.
     """
     match condition:
         case Compare(value=RefNew(attribute=name)):
-            return _with_nulls(replace(condition, value=values.get(name)))
+            attribute, value = attribute_of(schema, name), values.get(name)
+            if attribute is not None:
+                value = from_stored(attribute.type.scalar, value)
+            return _with_nulls(replace(condition, value=value))
         case Not():
-            return Not(bound(condition.condition, values))
+            return Not(bound(condition.condition, values, schema))
         case And() | Or():
-            return type(condition)(tuple([bound(c, values) for c in condition.conditions]))
+            return type(condition)(tuple([bound(c, values, schema) for c in condition.conditions]))
         case _:
             return condition
 
@@ -85,16 +90,10 @@ def _with_nulls(condition: Compare) -> Filter:
         if op in _SCALAR_LISTS and not isinstance(condition.value, list | tuple):
             return replace(condition, value=[condition.value])
         return Or((condition, is_null)) if op in (Op.LT, Op.LTE) else condition
+    if op in _OF_NULL:
+        return condition
     has_value = Compare(name, Op.NE, None, path)
-    match op:
-        case Op.EQ | Op.LTE:
-            return is_null
-        case Op.NE | Op.GT:
-            return has_value
-        case Op.GTE:
-            return Or((is_null, has_value))
-        case _:
-            return (Or if op in _NEGATIVE else And)((is_null, has_value))
+    return (Or if op in _NEGATIVE else And)((is_null, has_value))
 
 
 class _Parser:

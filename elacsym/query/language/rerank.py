@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from elacsym.errors import InvalidRequest, InvalidShape
-from elacsym.query.ast import Rerank
+from elacsym.query.ast import WEIGHT_MAX, Rerank
 from elacsym.shapes import Fields, expect, number, wrong_type
 
 _PATH = "rerank_by"
@@ -38,6 +38,7 @@ def _weights(given: Any, queries: int) -> tuple[float, ...]:
     if len(weights) != queries:
         raise InvalidRequest(path, f"{len(weights)} weights for {queries} queries")
     for index, weight in enumerate(weights):
-        if not 0 < weight < math.inf:
-            raise InvalidRequest(f"{path}[{index}]", f"{weight} where a number above 0 is expected")
+        if not 0 < weight <= WEIGHT_MAX:
+            reason = f"{weight} where a number above 0, at most {WEIGHT_MAX:,.0f}, is expected"
+            raise InvalidRequest(f"{path}[{index}]", reason)
     return weights
