@@ -118,14 +118,18 @@ async def test_a_read_only_namespace_takes_nothing_but_options(database):
 
 
 async def test_what_is_not_indexed_yet_holds_up_only_those_that_wait_for_it(tmp_path):
-    log = LogSettings(retry_base_s=0.0005, retry_cap_s=0.002, unfolded_bytes_max=1)
+    log = LogSettings(retry_base_s=0.0005, retry_cap_s=0.002, unfolded_bytes_max=1_000)
     settings = type(FAST)(log=log)
     database = await open_database(cache_path=tmp_path, settings=settings)
-    await database.write("docs", upsert(Document(1, {"text": "x" * 100})))
+    await database.write("docs", upsert(Document(1, {"text": "x" * 1_000})))
     with pytest.raises(Overloaded, match="not indexed yet"):
         await database.write("docs", upsert(Document(2, {})))
     free = WriteRequest(upserts=[Document(2, {})], ignores_pressure=True)
     assert (await database.write("docs", free)).count == 1
+    large = WriteRequest(upserts=[Document(3, {"text": "y" * 4_000})], ignores_pressure=True)
+    assert (await database.write("docs", large)).count == 1
+    with pytest.raises(Overloaded, match="not indexed yet"):
+        await database.write("docs", free)
     await database.close()
 
 
