@@ -214,6 +214,19 @@ def test_both_versions_of_a_path_are_answered(http, name, stored):
         assert http.post(f"/v2/namespaces/{name}", json=body).json()["rows_upserted"] == 1
 
 
+@pytest.mark.feature("N-08", "N-09", "H-02")
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_missing_namespaces_are_told_with_their_mark(http, name, version):
+    prefix = f"/{version}/namespaces/{name}"
+    for answer in (
+        http.get(f"{prefix}/hint_cache_warm"),
+        http.post(f"{prefix}/_debug/recall", json={}),
+        http.delete(prefix),
+    ):
+        assert answer.status_code == 404
+        assert answer.json()["error"] == f"🤷 namespace '{name}' was not found"
+
+
 @pytest.mark.feature("N-01")
 def test_pages_of_names(http, post, stored, name):
     for bad in ("0", "1001", "x", "-1"):
