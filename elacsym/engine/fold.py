@@ -1,5 +1,6 @@
 """Folding: the rows of the log's tail become a segment, what the tail deleted becomes delete bitmaps, in one
-manifest swap.
+manifest swap. Of a tail that is too long for one segment, a beginning is folded; its rows are those that were
+alive at its end, for readers that know no later slot see exactly these.
 
 The job announces itself by an intent, uploads under its own folder, and commits by compare-and-swap. Segments
 that a merge replaced meanwhile are found by the refused swap; the delete bitmaps are then computed again for
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from elacsym.engine.build import BuildPlan
 from elacsym.engine.job import COMMIT_ATTEMPTS, announce, deletes_change, new_job, withdraw, write_segment
-from elacsym.engine.memtable import ChunkView
+from elacsym.engine.memtable import Chunk, Touched, alive_after
 from elacsym.engine.namespace import Namespace
 from elacsym.engine.rows import RowNumbers, TailInput
 from elacsym.engine.segment import SegmentPart
@@ -32,35 +33,57 @@ from elacsym.log.transitions import DeletesChange, TransitionRefused
 from elacsym.store.drive import drive
 from elacsym.types import ID, Schema
 
+# of the log; a column of strings in one Arrow array must stay below 2 GiB
+FOLDED_BYTES_MAX = 2**30
+
 
 @dataclass(frozen=True, slots=True)
 class _Capture:
-    """The tail as the job found it: everything below is immutable."""
+    """The beginning of the tail as the job found it: everything below is immutable.
+
+    chunks may go on behind the last slot; touched and schema (after the last slot) do not.
+    """
 
     manifest: Manifest
     slots: tuple[SlotRecord, ...]
-    views: Sequence[ChunkView]
-    touched: IdColumn | None
+    chunks: Sequence[Chunk]
+    touched: Sequence[Touched]
     schema: Schema
 
+    def ids(self) -> IdColumn | None:
+        """All that was upserted or deleted."""
+        return IdColumn.concat([one.ids for one in self.touched]) if self.touched else None
 
-async def fold(namespace: Namespace) -> bool:
-    """Fold the whole tail of an open namespace; False if there was nothing to fold.
+    def inputs(self) -> list[TailInput]:
+        """The rows that are alive after the last slot."""
+        alive, inputs, start = alive_after(self.touched), [], 0
+        for chunk in self.chunks:
+            stop = start + int(np.searchsorted(chunk.versions(), self.slots[-1].seq, side="right"))
+            rows = np.flatnonzero(alive[start:stop])
+            if len(rows):
+                inputs.append(TailInput(_batch(chunk, stop - start), rows))
+            start = stop
+        return inputs
+
+
+async def fold(namespace: Namespace, *, bytes_max: int = FOLDED_BYTES_MAX) -> bool:
+    """Fold the tail of an open namespace, or as many of its slots as together have `bytes_max`, but one at
+    least; False if there was nothing to fold.
 
     Raises TransitionRefused when another node folded first, StoreUnavailable, CorruptObject; nothing is lost
     then, the tail stays where it is.
     """
     async with namespace.job("fold"):
-        if not await _fold(namespace):
+        if not await _fold(namespace, bytes_max):
             return False
     # Arrow would keep what the rows of the tail took, and several times as much where writes pour in
     await namespace.services.compute.bulk.run(pa.default_memory_pool().release_unused)
     return True
 
 
-async def _fold(namespace: Namespace) -> bool:
+async def _fold(namespace: Namespace, bytes_max: int) -> bool:
     await namespace.view.snapshot()
-    capture = _captured(namespace)
+    capture = _captured(namespace, bytes_max)
     if capture is None:
         return False
     job = new_job(namespace, capture.slots[-1].seq)
@@ -74,39 +97,43 @@ async def _fold(namespace: Namespace) -> bool:
     return True
 
 
-def _captured(namespace: Namespace) -> _Capture | None:
-    manifest, slots = namespace.reader.manifest, tuple(namespace.reader.slots)
+def _captured(namespace: Namespace, bytes_max: int) -> _Capture | None:
+    view, slots = namespace.view, _beginning(namespace.reader.slots, bytes_max)
     if not slots:
         return None
-    view = namespace.view
-    touched = [t.ids for t in view.memtable.touched]
-    views = view.memtable.views(view.schema)
-    return _Capture(manifest, slots, views, IdColumn.concat(touched) if touched else None, view.schema)
+    last = slots[-1].seq
+    touched = [one for one in view.memtable.touched if one.seq <= last]
+    return _Capture(namespace.reader.manifest, slots, view.memtable.chunks, touched, view.schema_after(last))
+
+
+def _beginning(slots: Sequence[SlotRecord], bytes_max: int) -> tuple[SlotRecord, ...]:
+    sizes = np.cumsum([slot.size_bytes for slot in slots])
+    return tuple(slots[: max(1, int(np.searchsorted(sizes, bytes_max, side="right")))])
 
 
 async def _written_segment(namespace: Namespace, job: str, capture: _Capture) -> tuple[SegmentRef, ...]:
-    inputs = [_input(view) for view in capture.views if view.alive.any()]
+    inputs = await namespace.services.compute.bulk.run(capture.inputs)
     if not inputs:
         return ()
     segment, _ = await write_segment(namespace, job, BuildPlan(capture.schema, inputs), level=0)
     return (segment,)
 
 
-def _input(view: ChunkView) -> TailInput:
-    chunk = view.part
+def _batch(chunk: Chunk, rows: int) -> pa.RecordBatch:
+    """The first rows of a chunk. Those behind may have other types: elements of a type not known before."""
     columns = {ID: chunk.id_column.to_arrow(), segment_format.VERSION: pa.array(chunk.versions())}
     columns |= {segment_format.column_name(name): array for name, array in chunk.arrays.items()}
-    batch = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
-    return TailInput(batch, np.flatnonzero(view.alive))
+    return pa.RecordBatch.from_arrays(list(columns.values()), list(columns)).slice(0, rows)
 
 
 async def _commit(
     namespace: Namespace, job: str, capture: _Capture, segments: tuple[SegmentRef, ...]
 ) -> None:
+    touched = await namespace.services.compute.bulk.run(capture.ids)
     for attempt in range(COMMIT_ATTEMPTS):
         manifest = namespace.reader.manifest
         states = namespace.view.segments
-        deletes = await _deletes(namespace, job, capture, states, attempt)
+        deletes = await _deletes(namespace, job, touched, states, attempt)
 
         def transition(
             current: Manifest, deletes: dict[str, DeletesChange] = deletes, base: Manifest = manifest
@@ -132,16 +159,16 @@ async def _commit(
 
 
 async def _deletes(
-    namespace: Namespace, job: str, capture: _Capture, states: Sequence[SegmentState], attempt: int
+    namespace: Namespace, job: str, touched: IdColumn | None, states: Sequence[SegmentState], attempt: int
 ) -> dict[str, DeletesChange]:
     """The new delete bitmaps of the segments in which the tail touched live rows, uploaded."""
-    if capture.touched is None:
+    if touched is None:
         return {}
     changes: dict[str, DeletesChange] = {}
     for state in states:
         part = state.part
         dead = await part.dead(state.ref.deletes)
-        newly = await drive(_newly_dead(part, capture.touched, dead), namespace.services.compute)
+        newly = await drive(_newly_dead(part, touched, dead), namespace.services.compute)
         if len(newly):
             changes[state.ref.job] = await deletes_change(
                 namespace, job, state.ref, part, dead, newly, suffix=str(attempt)

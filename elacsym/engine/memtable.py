@@ -212,6 +212,20 @@ class Touched:
 
     seq: int
     ids: IdColumn
+    is_upsert: bool
+
+
+def alive_after(touched: Sequence[Touched]) -> npt.NDArray[np.bool_]:
+    """Of the rows that these upserts wrote, in order, those that nothing behind them deletes or replaces."""
+    if not touched:
+        return np.empty(0, np.bool_)
+    ids = IdColumn.concat([one.ids for one in touched]).to_arrow().dictionary_encode()
+    codes = ids.indices.to_numpy()
+    places, last = np.arange(len(codes)), np.zeros(len(ids.dictionary), np.int64)
+    np.maximum.at(last, codes, places)
+    is_row = np.repeat([one.is_upsert for one in touched], [len(one.ids) for one in touched])
+    alive: npt.NDArray[np.bool_] = (last[codes] == places)[is_row]
+    return alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +261,7 @@ class Memtable:
         for change in changes:
             for ids in (change.deletes, change.upserts):
                 if ids is not None:
-                    self.touched.append(Touched(seq, ids))
+                    self.touched.append(Touched(seq, ids, ids is change.upserts))
             for id_ in () if change.deletes is None else self._held(change.deletes):
                 row = self._row_of.pop(id_, None)
                 if row is not None:

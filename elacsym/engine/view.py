@@ -177,6 +177,12 @@ class NamespaceView:
         self.tail = entry.seq + 1
         self._snapshot = None
 
+    def schema_after(self, seq: int) -> Schema:
+        """The schema after slot `seq`, which is not folded."""
+        assert self.manifest is not None, "a manifest comes before its log"
+        known = [schema for changed, schema in self._schemas if changed <= seq]
+        return known[-1] if known else self.manifest.schema
+
     def expect(self, own: dict[str, RowChanges]) -> None:
         """The changes, by batch id, of the entry that is about to be committed: they need no decoding."""
         self._own = own

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elacsym.engine.memtable import JOINED_BYTES_MAX, Chunk, Memtable
+from elacsym.engine.memtable import JOINED_BYTES_MAX, Chunk, Memtable, alive_after
 from elacsym.engine.payload import RowChanges
 from elacsym.format.reading import resident
 from elacsym.index.ids import IdColumn
@@ -62,6 +62,8 @@ def test_live_rows_are_those_of_a_dictionary_whatever_is_merged_or_dropped(actio
                 memtable.replace(group, group[0].joined(group[1:]))
             assert memtable.merge_groups() == []
     assert _live(memtable) == {i: year for i, (_, year) in model.items()}
+    alive = [one for view in memtable.views(_YEAR) for one in view.alive.tolist()]
+    assert alive_after(memtable.touched).tolist() == alive
 
 
 def test_a_view_keeps_its_rows_when_the_memtable_goes_on():
