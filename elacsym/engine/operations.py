@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from elacsym.clock import Clock, full_jitter_s, new_nonce
-from elacsym.errors import ElacsymError, NotFound, StoreUnavailable
+from elacsym.errors import ElacsymError, NotFound, Overloaded, StoreUnavailable
 from elacsym.format import keys
 from elacsym.format.operation import Failure, Operation
 from elacsym.store.base import Etag, ObjectStore
@@ -30,6 +30,7 @@ Work = Callable[[], Awaitable[Any]]
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _ATTEMPTS = 8
 _SEEN_MAX = 4_096
+RUNNING_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Operations:
         self._store, self._clock, self._rng, self._node_id = store, clock, rng, node_id
         self._settings = settings or OperationSettings()
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._starting = 0
         self._seen: dict[str, _Sight] = {}
 
     async def close(self) -> None:
@@ -80,11 +82,19 @@ class Operations:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def start(self, namespace: str, work: Work) -> str:
-        """Begin `work`, which gives a JSON value, or raises; the token under which to ask. Raises
-        StoreUnavailable."""
+        """Begin `work`, which gives a JSON value, or raises; the token under which to ask.
+
+        Raises Overloaded where RUNNING_MAX run, StoreUnavailable; nothing was begun then.
+        """
+        if len(self._running) + self._starting >= RUNNING_MAX:
+            raise Overloaded(f"{RUNNING_MAX} operations are running, and no more are allowed at once")
         token = new_nonce(self._rng)
         operation = Operation(namespace, token, self._node_id, self._clock.wall_ms(), new_nonce(self._rng))
-        etag = await self._store.put_if_absent(keys.operation(namespace, token), operation.encode())
+        self._starting += 1
+        try:
+            etag = await self._store.put_if_absent(keys.operation(namespace, token), operation.encode())
+        finally:
+            self._starting -= 1
         if etag is None:
             raise StoreUnavailable(f"{keys.operation(namespace, token)}: the name of a new object is taken")
         task = asyncio.create_task(self._work(_Written(operation, etag), work), name=f"operation {token}")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from threading import Lock
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -55,8 +57,9 @@ class SegmentPart:
         self._own, self._ref = home, ref
         self._cache, self._compute, self._schema = cache, compute, schema
         self._files = {file.part: (self._key(file.part), file) for file in ref.files}
-        # by name in the cache; those that are done are kept there
-        self._building: dict[str, LateIndex] = {}
+        # by name in the cache, as long as somebody waits or it is being built; it is kept there then
+        self._building = WeakValueDictionary[str, LateIndex]()
+        self._building_lock = Lock()
 
     def under(self, schema: Schema) -> SegmentPart:
         """The same rows seen under a schema; what is opened or built for either is so for both."""
@@ -133,16 +136,17 @@ class SegmentPart:
         return (yield from self._built_late(name, settings, late))
 
     def _built_late(self, name: str, settings: FullText, late: str) -> Steps[TextIndex]:
+        def keep(built: TextIndex) -> TextIndex:
+            return self._cache.residents.keep(late, built, built.size_bytes)
+
         values = yield from self.attribute(name)
         if isinstance(values, MissingValues):
-            built = TextIndex.empty(self.rows)
-        else:
-            column = yield from values.column()
+            return keep(TextIndex.empty(self.rows))
+        column = yield from values.column()
+        with self._building_lock:
             building = self._building.setdefault(late, LateIndex(self._compute))
-            built = yield from building.built(lambda: TextIndex.build(column, settings))
-        kept = self._cache.residents.keep(late, built, built.size_bytes)
-        self._building.pop(late, None)
-        return kept
+        # kept by whoever builds it: all who wait may have given up by then
+        return (yield from building.built(lambda: keep(TextIndex.build(column, settings))))
 
     def _parts_of(self, needs: Needs) -> set[str]:
         """The names of the files that are opened."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from elacsym.errors import InvalidRequest, Unauthorized
+from elacsym.errors import InvalidRequest, Overloaded, Unauthorized
 from elacsym.server import v2_answer, v2_errors, v2_write
 from elacsym.server.exchange import Answer, Exchange, json_answer
 from elacsym.server.v2_times import time_text
@@ -31,7 +31,11 @@ async def made(exchange: Exchange, wanted: Write) -> Answer:
         await asyncio.wait({task}, timeout=_PROMPT_S)
         if task.done():
             return json_answer(task.result())
-        token = await exchange.service.database.operations.start(exchange.namespace, lambda: task)
+        try:
+            token = await exchange.service.database.operations.start(exchange.namespace, lambda: task)
+        except Overloaded:
+            # it is under way: the client's wish gives way
+            return json_answer(await task)
     except BaseException:
         task.cancel()
         raise

@@ -5,29 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.database import HeldCompute
 
 from elacsym.engine.late_index import LateIndex
 from elacsym.index.text import TextIndex
 from elacsym.store.drive import drive
-
-
-class HeldCompute:
-    """Runs nothing until it is let."""
-
-    def __init__(self):
-        self.may_run = asyncio.Event()
-        self.runs = 0
-
-    @property
-    def bulk(self):
-        return self
-
-    async def run(self, fn, *args):
-        if fn.__name__ == "_advanced":
-            return fn(*args)
-        await self.may_run.wait()
-        self.runs += 1
-        return fn(*args)
 
 
 async def test_queries_that_wait_share_one_building_even_if_the_first_gives_up():

@@ -10,7 +10,7 @@ from support.clocks import ManualClock
 from support.hooks import HookedStore
 
 from elacsym.engine.operations import Operations, OperationSettings
-from elacsym.errors import CorruptObject, InvalidRequest, NotFound, StoreUnavailable
+from elacsym.errors import CorruptObject, InvalidRequest, NotFound, Overloaded, StoreUnavailable
 from elacsym.format import keys
 from elacsym.format.operation import Failure, Operation
 from elacsym.store.memory import MemoryStore
@@ -79,6 +79,27 @@ async def test_an_error_is_told_with_its_status(error, failure):
     here = operations(store, clock)
     token = await here.start("docs", raises(error))
     assert (await ended(here, token)).failure == failure
+
+
+async def test_no_more_operations_run_than_a_node_can_renew(monkeypatch):
+    monkeypatch.setattr("elacsym.engine.operations.RUNNING_MAX", 3)
+    here, may_end, begun = operations(MemoryStore(), ManualClock()), asyncio.Event(), []
+
+    async def work():
+        begun.append(1)
+        await may_end.wait()
+
+    started = await asyncio.gather(*(here.start("docs", work) for _ in range(5)), return_exceptions=True)
+    tokens = [answer for answer in started if isinstance(answer, str)]
+    assert [type(answer) for answer in started if answer not in tokens] == [Overloaded, Overloaded]
+    with pytest.raises(Overloaded):
+        await here.start("docs", work)
+    may_end.set()
+    for token in tokens:
+        await ended(here, token)
+    assert len(begun) == 3
+    await asyncio.sleep(0)
+    await ended(here, await here.start("docs", work))
 
 
 @pytest.mark.parametrize("token", ["", "../x", "0" * 32, "0" * 31 + "g"])

@@ -4,10 +4,11 @@ namespace that had the schema from the beginning."""
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import numpy as np
 import pytest
-from support.database import open_database
+from support.database import HeldCompute, open_database
 
 from elacsym.compute import InlineCompute
 from elacsym.engine.fold import fold
@@ -19,6 +20,7 @@ from elacsym.index.text import TextIndex
 from elacsym.index.vector import Effort
 from elacsym.query.ast import Compare, Glob, Op, OrderKey, Query, Regex, TextLeg, Tokens, VectorLeg
 from elacsym.query.execute import execute
+from elacsym.store.drive import bring, drive
 from elacsym.store.memory import MemoryStore
 from elacsym.types import AttributeType, Metric, Schema
 from elacsym.upkeep.compact import compact
@@ -133,6 +135,45 @@ async def test_a_late_index_is_built_once_and_the_next_merge_writes_it(tmp_path,
     built.clear()
     await database.query("docs", search("dog"))
     assert built == []
+    await database.close()
+
+
+async def test_a_late_index_that_nobody_waits_for_any_more_is_kept_where_it_may_be_evicted(tmp_path):
+    database = await filled(MemoryStore(), tmp_path / "a", {"x": said("string")})
+    namespace, compute = await database.namespace("docs"), HeldCompute()
+    await database.write("docs", change(x=said("string", full_text=True)))
+    schema, part = namespace.view.schema, namespace.view.segments[0].part
+    part._compute = compute
+    seen = part.under(schema)
+    waiting = [asyncio.create_task(drive(seen.text("x"), compute, inline=True)) for _ in range(2)]
+    while not compute.waits:
+        await asyncio.sleep(0)
+    [building] = part._building.values()
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    compute.may_run.set()
+    await building._task
+    assert seen.looked_at().texts == {"x"}
+    del building, waiting, task
+    gc.collect()
+    assert not part._building
+    await drive(seen.text("x"), compute, inline=True)
+    assert compute.runs == 1
+    await database.close()
+
+
+async def test_a_query_that_ends_before_its_late_index_is_begun_leaves_nothing(tmp_path):
+    database = await filled(MemoryStore(), tmp_path / "a", {"x": said("string")})
+    namespace = await database.namespace("docs")
+    await database.write("docs", change(x=said("string", full_text=True)))
+    part = namespace.view.segments[0].part
+    steps = part.under(namespace.view.schema).text("x")
+    while not part._building:
+        await bring(next(steps))
+    steps.close()
+    gc.collect()
+    assert not part._building
     await database.close()
 
 

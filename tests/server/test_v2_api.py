@@ -351,6 +351,16 @@ async def test_a_copy_can_be_an_operation(shop):
     await call(shop, "/v2/namespaces/x/async", {"deletes": [1]}, status=400)
 
 
+async def test_where_no_more_operations_may_run_a_copy_is_answered_when_it_is_done(shop, monkeypatch):
+    monkeypatch.setattr(v2_copy, "_PROMPT_S", 0.0)
+    monkeypatch.setattr("elacsym.engine.operations.RUNNING_MAX", 0)
+    body, prefer = {"copy_from_namespace": "shop"}, {"prefer": "respond-async"}
+    answer = await shop.post("/v2/namespaces/copy", json=body, headers=prefer)
+    assert (answer.status_code, answer.json()["rows_affected"]) == (200, 2)
+    await call(shop, "/v2/namespaces/other/async", body, status=429)
+    await call(shop, "/v2/namespaces/other/metadata", None, method="GET", status=404)
+
+
 async def test_a_long_copy_goes_on_after_its_answer_where_the_client_prefers_that(shop, monkeypatch):
     body, prefer = {"copy_from_namespace": "shop"}, {"prefer": "respond-async"}
     prompt = await shop.post("/v2/namespaces/prompt", json=body, headers=prefer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from pathlib import Path
@@ -91,3 +92,23 @@ class CountingCompute(InlineCompute):
     async def run(self, fn, *args, **kwargs):
         self.runs[fn.__name__] += 1
         return await super().run(fn, *args, **kwargs)
+
+
+class HeldCompute:
+    """Runs nothing until it is let."""
+
+    def __init__(self):
+        self.may_run = asyncio.Event()
+        self.runs = self.waits = 0
+
+    @property
+    def bulk(self):
+        return self
+
+    async def run(self, fn, *args):
+        if fn.__name__ == "_advanced":
+            return fn(*args)
+        self.waits += 1
+        await self.may_run.wait()
+        self.runs += 1
+        return fn(*args)
