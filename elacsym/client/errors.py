@@ -83,6 +83,9 @@ def refusal(call: Call[Any], answer: httpx.Response) -> ApiError:
         request_id = body.get("request_id")
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         message, code, request_id = f"the server answered {answer.status_code}", "no_code", None
+        # the form of bad names on paths that both APIs have
+        if answer.headers.get("content-type", "").startswith("text/plain") and answer.text:
+            message = answer.text
     kind = _kind(answer.status_code, code, is_write=call.is_write)
     return kind(
         message,

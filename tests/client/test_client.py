@@ -244,3 +244,10 @@ def test_a_url_that_is_none_is_refused_before_anything_is_sent():
             Client(url)
     with pytest.raises(ValueError, match="needs the address of a server"):
         Client([])
+
+
+async def test_a_refusal_in_plain_text_is_told_in_its_words(call):
+    told = "Invalid URL: Namespace contains invalid characters"
+    with pytest.raises(RejectedError) as caught:
+        await call(Script(httpx.Response(400, text=told)), "delete_namespace", "a b")
+    assert (str(caught.value), caught.value.status) == (told, 400)
