@@ -42,7 +42,9 @@ def holds(condition: Filter, schema: Schema, documents: Stored, rows: Ints, new:
     if not has_refs(condition):
         checked = check_filter(condition, schema)
         return _matching(checked, schema, documents.chunk(rows, _names(checked), schema))
-    names = _names(check_filter(bound(condition, {}, schema), schema))
+    check_filter(bound(condition, {}, schema), schema)
+    # a range from null, to which nothing binds it, looks at no values
+    names = _names(condition)
     result = np.zeros(len(rows), np.bool_)
     for start in range(0, len(rows), _BOUND_AT_ONCE):
         give_way()

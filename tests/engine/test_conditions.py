@@ -6,7 +6,7 @@ import asyncio
 import random
 
 import pytest
-from support.database import FAST, open_database
+from support.database import FAST, open_database, upsert
 
 from elacsym.engine.fold import fold
 from elacsym.engine.request import Document, WriteRequest
@@ -201,3 +201,17 @@ async def test_compare_and_set_over_a_bad_network_counts_what_it_said(tmp_path, 
     sure, unsure = sum(s for s, _ in done), sum(u for _, u in done)
     lost_clients = len(counts) - len(done)
     assert sure <= value <= sure + unsure + 10 * lost_clients
+
+
+@pytest.mark.parametrize(
+    ("op", "patched"), [(Op.LT, (1,)), (Op.LTE, (1, 2)), (Op.GT, (3,)), (Op.GTE, (2, 3))]
+)
+async def test_ranges_look_at_what_is_stored(database, op, patched):
+    await database.create("docs", Schema())
+    await database.write("docs", upsert(*(Document(i, {"n": i}) for i in (1, 2, 3))))
+    request = WriteRequest(
+        patches=[Document(i, {"n": 2}) for i in (1, 2, 3)],
+        patch_condition=Compare("n", op, RefNew("n")),
+        wants_ids=True,
+    )
+    assert (await database.write("docs", request)).effects.patched_ids == patched
