@@ -8,6 +8,7 @@ from elacsym.server.openapi_operation import (
     ERRORS,
     IDEMPOTENCY,
     NAMESPACE,
+    PAGE,
     PLAIN,
     READ,
     WRITE,
@@ -34,13 +35,7 @@ _PATHS: Json = {
             "List namespaces by name",
             answer("one page", ref("NamespacePage")),
             (400, 401, 500, 503),
-            parameters=(
-                query_parameter("prefix", STRING, "names that begin with this"),
-                query_parameter("cursor", STRING, "`next_cursor` of the page before"),
-                query_parameter(
-                    "page_size", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "names"
-                ),
-            ),
+            parameters=PAGE,
         )
     },
     "/v1/namespaces/{ns}": {

@@ -96,3 +96,11 @@ def error_response(status: int) -> Json:
 def query_parameter(name: str, schema: Json, description: str) -> Json:
     """A parameter of the query string."""
     return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+PAGE = (
+    query_parameter("prefix", STRING, "names that begin with this"),
+    query_parameter("cursor", STRING, "`next_cursor` of the page before"),
+    query_parameter("page_size", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "names"),
+)
+"""What chooses a page of a list of namespaces."""

@@ -6,11 +6,11 @@ from elacsym.server.openapi_operation import (
     BODY,
     IDEMPOTENCY,
     NAMESPACE,
+    PAGE,
     READ,
     WRITE,
     answer,
     operation,
-    query_parameter,
 )
 from elacsym.server.openapi_shapes import BOOLEAN, COUNT, NUMBER, STRING, Json, array, ref
 from elacsym.server.v2_query import QUERIES_MAX
@@ -256,13 +256,7 @@ V2_PATHS: Json = {
             "List namespaces by name",
             answer("one page", ref("NamespacePage")),
             (400, 401, 500, 503),
-            parameters=(
-                query_parameter("prefix", STRING, "names that begin with this"),
-                query_parameter("cursor", STRING, "`next_cursor` of the page before"),
-                query_parameter(
-                    "page_size", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "names"
-                ),
-            ),
+            parameters=PAGE,
         )
     },
     "/v2/namespaces/{ns}": {

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pytest
 from support.database import open_database
+from support.edits import least_edits
 
 from elacsym.engine.fold import fold
 from elacsym.engine.request import Document, WriteRequest
@@ -157,17 +158,6 @@ def key(kind, value):
     return value
 
 
-def edits(query, text):
-    """The least edits between a query and a substring of a text."""
-    row = [0] * (len(text) + 1)
-    for i, sign in enumerate(query, 1):
-        following = [i]
-        for j, other in enumerate(text, 1):
-            following.append(min(row[j - 1] + (sign != other), row[j] + 1, following[j - 1] + 1))
-        row = following
-    return min(row)
-
-
 def glob_fits(pattern, text):
     """By the standard library, with alternatives written out and escapes as classes."""
     found = re.search(r"\{([^}]*)\}", pattern)
@@ -194,7 +184,7 @@ def pattern_fits(op, operand, options, text):
     ]
     if not options.get("case_sensitive", True):
         operand, text = operand.lower(), text.lower()
-    return bool(allowed) and edits(operand, text) <= max(allowed)[1]
+    return bool(allowed) and least_edits(operand, text) <= max(allowed)[1]
 
 
 def has_tokens(op, query, options, text):

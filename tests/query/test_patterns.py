@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from index.sources import driven
 from parts import FilePart, schema_of
+from support.edits import least_edits
 
 from elacsym.query import edits
 from elacsym.query.ast import Fuzzy, Glob, Regex
@@ -121,16 +122,6 @@ def test_an_expression_matches_anywhere(expression, fitting):
 
 def test_an_expression_that_would_backtrack_forever_takes_linear_time():
     assert not fits(Regex("x", "^(a|a)*(a|a)*(a|a)*b$"), pa.array(["a" * 200_000])).any()
-
-
-def least_edits(query, text):
-    row = [0] * (len(text) + 1)
-    for i, sign in enumerate(query, 1):
-        following = [i]
-        for j, other in enumerate(text, 1):
-            following.append(min(row[j - 1] + (sign != other), row[j] + 1, following[j - 1] + 1))
-        row = following
-    return min(row)
 
 
 @st.composite
