@@ -42,7 +42,7 @@ def holds(condition: Filter, schema: Schema, documents: Stored, rows: Ints, new:
     if not has_refs(condition):
         checked = check_filter(condition, schema)
         return _matching(checked, schema, documents.chunk(rows, _names(checked), schema))
-    check_filter(bound(condition, {}, schema), schema)
+    check_filter(bound(condition, {}), schema)
     # a range from null, to which nothing binds it, looks at no values
     names = _names(condition)
     result = np.zeros(len(rows), np.bool_)
@@ -52,7 +52,7 @@ def holds(condition: Filter, schema: Schema, documents: Stored, rows: Ints, new:
         # documents that bring the same are looked at together
         known: dict[Filter, Bools] = {}
         for place in range(chunk.rows):
-            checked = check_filter(bound(condition, new(start + place), schema), schema)
+            checked = check_filter(bound(condition, new(start + place)), schema)
             found = known.get(checked)
             if found is None:
                 found = known[checked] = _matching(checked, schema, chunk)

@@ -83,13 +83,6 @@ def as_stored(scalar: Scalar, value: Any) -> Any:
     return value
 
 
-def from_stored(scalar: Scalar, value: Any) -> Any:
-    """A document's value of a type, or its array, as an operand."""
-    if scalar is not Scalar.DATETIME or value is None:
-        return value
-    return [Milliseconds(v) for v in value] if isinstance(value, list | tuple) else Milliseconds(value)
-
-
 def shown_plainly(value: Any) -> str:
     """A JSON value in an error message without the quotes of its texts, cut where it is long."""
     return _cut(_plain(value))

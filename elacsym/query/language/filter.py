@@ -34,10 +34,8 @@ from elacsym.query.ast import (
     Tokens,
 )
 from elacsym.query.check_filter import OP_NAMES
-from elacsym.query.columns import attribute_of
-from elacsym.query.operands import from_stored, shown_plainly
+from elacsym.query.operands import shown_plainly
 from elacsym.shapes import Fields, expect, kind, typed_kind, variant
-from elacsym.types import Schema
 
 DISTANCE_MAX = 2
 _REF = "$ref_new"
@@ -62,22 +60,19 @@ def parse_filter(value: Any, path: str, *, allows_ref: bool = False) -> Filter:
     return _Parser(path, allows_ref).parsed(value, path, 0)
 
 
-def bound(condition: Filter, values: Mapping[str, Any], schema: Schema) -> Filter:
+def bound(condition: Filter, values: Mapping[str, Any]) -> Filter:
     """A condition with the values that a write brings for one document in the place of `RefNew`.
 
-    values: in their stored form, of attributes of the schema. What is not there is null; `Contains`, `In` and
-    the like of null hold for no document, and their negations for all. The result has still to be checked.
+    values: as documents bring them. What is not there is null; `Contains`, `In` and the like of null hold for
+    no document, and their negations for all. The result has still to be checked.
     """
     match condition:
         case Compare(value=RefNew(attribute=name)):
-            attribute, value = attribute_of(schema, name), values.get(name)
-            if attribute is not None:
-                value = from_stored(attribute.type.scalar, value)
-            return _with_nulls(replace(condition, value=value))
+            return _with_nulls(replace(condition, value=values.get(name)))
         case Not():
-            return Not(bound(condition.condition, values, schema))
+            return Not(bound(condition.condition, values))
         case And() | Or():
-            return type(condition)(tuple([bound(c, values, schema) for c in condition.conditions]))
+            return type(condition)(tuple([bound(c, values) for c in condition.conditions]))
         case _:
             return condition
 
