@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -23,6 +25,13 @@ from benches.support import Figure, options, report, running_server
 DIMENSIONS, SMALL_DOCUMENTS = 768, 1_000
 HELD_MS_MAX = 50.0
 _PAUSE_S = 0.005
+# a process of its own: what the sender of a large body does would hold up the probes beside it
+_SENDER = """
+import sys, urllib.request
+body = sys.stdin.buffer.read()
+request = urllib.request.Request(sys.argv[1], body, {"Content-Type": "application/json"})
+sys.stdout.buffer.write(urllib.request.urlopen(request, timeout=600).read())
+"""
 
 
 def body_of(mib: int) -> tuple[bytes, int]:
@@ -83,12 +92,16 @@ def measure(mib: int) -> list[Figure]:
         for probe in probes:
             probe.start()
         began_s = time.perf_counter()
-        answer = httpx.post(f"{server.url}/v2/namespaces/large", content=body, timeout=600)
+        sent = subprocess.run(
+            [sys.executable, "-c", _SENDER, f"{server.url}/v2/namespaces/large"],
+            input=body,
+            capture_output=True,
+            check=True,
+        )
         took_s = time.perf_counter() - began_s
         live, queries = (probe.finish() for probe in probes)
-    answer.raise_for_status()
     slowest = float(live.max())
-    is_whole = answer.json()["rows_upserted"] == count
+    is_whole = orjson.loads(sent.stdout)["rows_upserted"] == count
     return [
         Figure(f"body of {len(body) / 2**20:.0f} MiB, {count} documents", took_s, "accepted", is_whole, "s"),
         Figure("event loop: slowest /livez", slowest, f"≤ {HELD_MS_MAX:g}", slowest <= HELD_MS_MAX, "ms"),
