@@ -189,7 +189,6 @@ class Namespace:
 
     async def query(self, query: Query, *, since_s: float | None = None) -> QueryResult:
         """Answer one query from one snapshot. since_s: see `snapshot`."""
-
         return await self._read(query.consistency, since_s, lambda snapshot: self._answer(snapshot, query))
 
     async def queries(

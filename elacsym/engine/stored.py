@@ -19,6 +19,7 @@ from elacsym.index.columns import arrow_type, fitted
 from elacsym.index.ids import IdColumn, MemoryIds
 from elacsym.index.sizes import width_bytes
 from elacsym.query.columns import Bools, Ints
+from elacsym.query.hits import placed
 from elacsym.query.searchable import Part, SearchSnapshot
 from elacsym.types import Attribute, Schema
 
@@ -115,18 +116,9 @@ def stored_bytes(snapshot: SearchSnapshot, ids: IdColumn) -> Steps[Ints]:
 def _placed(snapshot: SearchSnapshot, ids: IdColumn) -> Steps[list[tuple[Part, Ints, Ints]]]:
     """The parts that have some of these documents: the part, their rows in it, and their places among the
     ids."""
-    parts = [view for view in snapshot.parts if view.alive.any()]
-    if not parts or not len(ids):
+    if not len(ids):
         return []
-    opened = yield from together([view.part.ids() for view in parts])
-    found = yield from together([part_ids.rows_of(ids) for part_ids in opened])
-    chosen: list[tuple[Part, Ints, Ints]] = []
-    for view, rows in zip(parts, found, strict=True):
-        inside = np.flatnonzero(rows >= 0)
-        inside = inside[view.alive[rows[inside]]]
-        if len(inside):
-            chosen.append((view.part, rows[inside], inside))
-    return chosen
+    return [(snapshot.parts[n].part, rows, places) for n, rows, places in (yield from placed(snapshot, ids))]
 
 
 def _sizes(part: Part, name: str, attribute: Attribute, rows: Ints) -> Steps[Ints]:

@@ -105,10 +105,6 @@ class NamespaceKeys:
         """The key of the manifest."""
         return self.prefix + "manifest"
 
-    def incarnation(self, inc: str) -> str:
-        """The prefix of one incarnation's data."""
-        return f"{self.prefix}{inc}/"
-
     def wal(self, inc: str, seq: int) -> str:
         """The key of log slot `seq`."""
         return f"{self.prefix}{inc}/wal/{seq:020d}"

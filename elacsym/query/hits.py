@@ -102,13 +102,23 @@ def documents(
 def _look_up(
     snapshot: SearchSnapshot, wanted: IdColumn, ids: Sequence[DocumentId]
 ) -> Steps[list[Found | None]]:
+    found: list[Found | None] = [None] * len(ids)
+    for number, rows, places in (yield from placed(snapshot, wanted)):
+        for row, place in zip(rows.tolist(), places.tolist(), strict=True):
+            found[place] = Found(number, row, ids[place])
+    return found
+
+
+def placed(snapshot: SearchSnapshot, ids: IdColumn) -> Steps[list[tuple[int, Ints, Ints]]]:
+    """The parts that have some of these documents alive: number, (n,) rows there, (n,) places in `ids`."""
     numbers = [number for number, view in enumerate(snapshot.parts) if view.alive.any()]
     # all of them first: keys of one part and the head of another in one round would make two rounds of keys
     opened = yield from together([snapshot.parts[number].part.ids() for number in numbers])
-    by_part = yield from together([part_ids.rows_of(wanted) for part_ids in opened])
-    found: list[Found | None] = [None] * len(ids)
+    by_part = yield from together([part_ids.rows_of(ids) for part_ids in opened])
+    found: list[tuple[int, Ints, Ints]] = []
     for number, rows in zip(numbers, by_part, strict=True):
-        for index in np.flatnonzero(rows >= 0).tolist():
-            if snapshot.parts[number].alive[rows[index]]:
-                found[index] = Found(number, int(rows[index]), ids[index])
+        places = np.flatnonzero(rows >= 0)
+        places = places[snapshot.parts[number].alive[rows[places]]]
+        if len(places):
+            found.append((number, rows[places], places))
     return found
