@@ -17,7 +17,7 @@ from elacsym.index.bm25 import Best, Chosen, FieldRows, Search, TermList, exact,
 from elacsym.index.text_build import Unsigned
 from elacsym.query.ast import Bm25, TextLeg
 from elacsym.query.matching import Matches, remembered
-from elacsym.query.ranking import Beside, Floats, PartRows, Ranking, ranked
+from elacsym.query.ranking import Beside, Figures, Floats, PartRows, Ranking, ranked
 from elacsym.query.searchable import SearchSnapshot
 from elacsym.query.terms import Clause, looked_up
 
@@ -32,8 +32,17 @@ def relevant(
     snapshot: SearchSnapshot, leg: TextLeg, matches: Matches, depth: int, beside: Beside | None = None
 ) -> Steps[Ranking]:
     """The `depth` rows among `matches` of highest BM25, if above 0."""
+    found, figures = yield from relevant_rows(snapshot, leg, matches, depth)
+    return (yield from ranked(snapshot, found, depth, ascending=False, figures=figures, beside=beside))
+
+
+def relevant_rows(
+    snapshot: SearchSnapshot, leg: TextLeg, matches: Matches, depth: int
+) -> Steps[tuple[list[PartRows], Figures]]:
+    """What `relevant` ranks: rows with their scores, the best `depth` and all that tie with the last of them
+    among these, and what happened."""
     clauses = [(Bm25(name, leg.query), weight) for name, weight in leg.fields]
-    return best_by_texts(snapshot, clauses, matches, depth, beside)
+    return rows_by_texts(snapshot, clauses, matches, depth)
 
 
 def best_by_texts(
@@ -45,6 +54,14 @@ def best_by_texts(
 ) -> Steps[Ranking]:
     """The `depth` rows among `matches` of the highest sum of weight · BM25, if above 0. Weights are finite
     and >= 0; no clause looks for prefixes."""
+    found, figures = yield from rows_by_texts(snapshot, clauses, matches, depth)
+    return (yield from ranked(snapshot, found, depth, ascending=False, figures=figures, beside=beside))
+
+
+def rows_by_texts(
+    snapshot: SearchSnapshot, clauses: Sequence[tuple[Bm25, float]], matches: Matches, depth: int
+) -> Steps[tuple[list[PartRows], Figures]]:
+    """What `best_by_texts` ranks, see `relevant_rows`."""
     fields = yield from looked_up(snapshot, clauses, matches)
     best, scored = Best(depth), 0
     found: list[PartRows] = []
@@ -67,7 +84,7 @@ def best_by_texts(
             "rows_scored": scored,
         }
 
-    return (yield from ranked(snapshot, found, depth, ascending=False, figures=figures, beside=beside))
+    return found, figures
 
 
 def _runs(snapshot: SearchSnapshot) -> list[range]:
