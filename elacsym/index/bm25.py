@@ -192,7 +192,19 @@ class Chosen:
     @classmethod
     def of(cls, mask: Bools, count: int) -> Self:
         """The rows that are set in a mask, so many."""
-        return cls(mask, mask.nonzero()[0] if count * _SELECTIVE <= len(mask) else None)
+        return cls(mask, mask.nonzero()[0] if cls.are_few(count, len(mask)) else None)
+
+    @classmethod
+    def listed(cls, rows: Rows, total: int) -> Self:
+        """These rows, which ascend, of a run of so many."""
+        mask = np.zeros(total, np.bool_)
+        mask[rows] = True
+        return cls(mask, rows)
+
+    @staticmethod
+    def are_few(count: int, total: int) -> bool:
+        """Whether so many of a run's rows are worth a list of them."""
+        return count * _SELECTIVE <= total
 
 
 class Search:

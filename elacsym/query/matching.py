@@ -2,25 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from elacsym.format.reading import Steps, together
 from elacsym.query.ast import And, Compare, Filter, Fuzzy, Glob, Not, Or, Regex, Tokens
 from elacsym.query.columns import Bools
 from elacsym.query.filters import estimate, matches
+from elacsym.query.remembered import Budget, Remembered
 from elacsym.query.searchable import PartView, SearchSnapshot
 
 T = TypeVar("T")
 
-FILTER_MEMO_ENTRIES_MAX = 64
+Rows = npt.NDArray[np.intp]
+
 FILTER_MEMO_BYTES_MAX = 4 * 2**20
 # a filter that is larger itself, because it lists many values, is not remembered
 FILTER_BYTES_MAX = 64 * 2**10
 _VALUE_BYTES = 32
+_ENTRY_BYTES = 512
+# what a filter leaves of a part is remembered as a list of rows where it is at most 1/_FEW of them
+_FEW = 16
+
+
+class Masks(Sequence[Bools]):
+    """A (rows,) bool array of each part, read-only; where few rows are set a new one at every look."""
+
+    def __init__(self, masks: Sequence[Bools], counts: Sequence[int]) -> None:
+        self._stored: list[npt.NDArray[Any]] = [
+            mask.nonzero()[0].astype(np.uint32) if count * _FEW <= len(mask) else mask
+            for mask, count in zip(masks, counts, strict=True)
+        ]
+        self._sizes = [len(mask) for mask in masks]
+
+    @property
+    def size_bytes(self) -> int:
+        """What the masks take."""
+        return sum(stored.nbytes for stored in self._stored)
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    @overload
+    def __getitem__(self, number: int) -> Bools: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[Bools]: ...
+
+    def __getitem__(self, number: int | slice) -> Bools | list[Bools]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        stored = self._stored[number]
+        if stored.dtype == np.bool_:
+            return stored
+        mask = np.zeros(self._sizes[number], np.bool_)
+        mask[stored.astype(np.intp)] = True
+        mask.flags.writeable = False
+        return mask
+
+    def rows(self, number: int) -> Rows:
+        """(m,) ascending: the rows of a part that are set."""
+        stored = self._stored[number]
+        return stored.nonzero()[0] if stored.dtype == np.bool_ else stored.astype(np.intp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +75,18 @@ class Matches:
     """The live rows that a filter leaves, by part. masks: (rows,) bool each, read-only; counts: how many are
     set."""
 
-    masks: tuple[Bools, ...]
+    masks: Sequence[Bools]
     counts: tuple[int, ...]
 
     @property
     def total(self) -> int:
         """Rows left in all parts."""
         return sum(self.counts)
+
+    def rows(self, number: int) -> Rows:
+        """(m,) ascending: the rows of a part that are left."""
+        masks = self.masks
+        return masks.rows(number) if isinstance(masks, Masks) else masks[number].nonzero()[0]
 
 
 def remembered(
@@ -69,8 +121,8 @@ def recalled(snapshot: SearchSnapshot, condition: Filter | None) -> Matches | No
     """What a checked filter leaves, if that takes neither columns nor time; else None."""
     if condition is None:
         return live_rows(snapshot)
-    kept: dict[Filter, Matches] = snapshot.memo.get("filter", {})
-    return kept.get(condition)
+    kept: Remembered[Matches] | None = snapshot.memo.get("filter")
+    return None if kept is None else kept.get(condition)
 
 
 def matching(snapshot: SearchSnapshot, condition: Filter | None) -> Steps[Matches]:
@@ -79,11 +131,16 @@ def matching(snapshot: SearchSnapshot, condition: Filter | None) -> Steps[Matche
     if known is not None or condition is None:
         return known or live_rows(snapshot)
     found = yield from narrowed(snapshot, live_rows(snapshot), condition)
-    if _size_bytes(condition) > FILTER_BYTES_MAX:
+    size_bytes = _size_bytes(condition)
+    if size_bytes > FILTER_BYTES_MAX:
         return found
-    rows = sum(view.part.rows for view in snapshot.parts)
-    entries_max = min(FILTER_MEMO_ENTRIES_MAX, max(1, FILTER_MEMO_BYTES_MAX // max(1, rows)))
-    return remembered(snapshot, "filter", condition, entries_max, lambda: found)
+    masks = Masks(found.masks, found.counts)
+    found = Matches(masks, found.counts)
+    kept = snapshot.memo.get("filter")
+    if kept is None:
+        kept = snapshot.memo.setdefault("filter", Remembered(Budget(FILTER_MEMO_BYTES_MAX)))
+    kept.put(condition, found, _ENTRY_BYTES + size_bytes + masks.size_bytes)
+    return found
 
 
 def _size_bytes(condition: Filter) -> int:

@@ -99,19 +99,23 @@ def _runs(snapshot: SearchSnapshot) -> list[range]:
 
 
 def _chosen(snapshot: SearchSnapshot, matches: Matches, run: range) -> Chosen | None:
-    """The rows of a run that may be answered; None: all. Remembered for as long as the matches are likely to
-    come again."""
-    count, rows = (
+    """The rows of a run that may be answered; None: all. Many are remembered for as long as the matches are
+    likely to come again."""
+    count, total = (
         sum(matches.counts[run.start : run.stop]),
         sum(snapshot.parts[part].part.rows for part in run),
     )
-    if count == rows:
+    if count == total:
         return None
-    entries_max = max(1, min(MASKS_REMEMBERED, MASK_BYTES_REMEMBERED // rows))
+    if Chosen.are_few(count, total):
+        starts = accumulate((snapshot.parts[part].part.rows for part in run), initial=0)
+        rows = [matches.rows(part) + start for part, start in zip(run, starts, strict=False)]
+        return Chosen.listed(rows[0] if len(rows) == 1 else np.concatenate(rows), total)
+    entries_max = max(1, min(MASKS_REMEMBERED, MASK_BYTES_REMEMBERED // total))
 
     def make() -> tuple[Matches, Chosen]:
         masks = matches.masks[run.start : run.stop]
-        return matches, Chosen.of(masks[0] if len(run) == 1 else np.concatenate(masks), count)
+        return matches, Chosen(masks[0] if len(run) == 1 else np.concatenate(masks), None)
 
     # what is remembered refers to the matches, so that no others have their identity
     return remembered(snapshot, "text_rows", (id(matches), run.start), entries_max, make)[1]
