@@ -65,6 +65,11 @@ class Postings:
     count: int
     rows_total: int
 
+    @property
+    def size_bytes(self) -> int:
+        """What rows and frequencies take."""
+        return self.frequencies.nbytes + (0 if self.rows is None else self.rows.nbytes)
+
     def listed(self) -> tuple[Unsigned, Unsigned]:
         """Rows and frequencies, (p,) each."""
         if self.rows is not None:

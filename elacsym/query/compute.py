@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from elacsym.format.reading import Steps, both, together
-from elacsym.index.bm25 import FieldRows, FieldScoring, TermList, exact
+from elacsym.index.bm25 import FieldLists, FieldRows, FieldScoring, TermList, exact
 from elacsym.index.distance import exact_distances, norms_of, within_f32
 from elacsym.index.tokenize import analyzer
 from elacsym.query.ast import (
@@ -127,7 +127,7 @@ def _text_values(schema: Schema, part: Part, leaf: Bm25, rows: Ints) -> Steps[Fl
         TermList(of_field, index.postings(entry), scoring.weight(0, tokens.count(term)), entry.frequency_max)
         for term, entry in entries.items()
     ]
-    shares = exact([lists], rows)
+    shares = exact([FieldLists(1.0, lists)], rows)
     if not (leaf.last_as_prefix and tokens):
         return shares
     return (yield from with_prefix(index, tokens[-1], entries.get(tokens[-1]), shares, rows))

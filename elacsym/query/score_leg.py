@@ -21,8 +21,8 @@ from elacsym.query.matching import Matches
 from elacsym.query.ranking import Beside, PartRows, Ranking, cut, ranked
 from elacsym.query.scores import Floats, Leaf, evaluated, keeps_zero, leaves_of, to_f32, weighted_texts
 from elacsym.query.searchable import Part, SearchSnapshot
-from elacsym.query.terms import Clause, looked_up, with_prefix
-from elacsym.query.text_leg import best_by_texts, term_lists
+from elacsym.query.terms import Clause, looked_up, term_lists, with_prefix
+from elacsym.query.text_leg import best_by_texts
 from elacsym.types import Schema
 
 # leaves that are columns of a part

@@ -9,22 +9,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from elacsym.format.reading import Steps, done, together
-from elacsym.index.bm25 import FieldScoring, Floats
-from elacsym.index.text import Term, TextIndex
-from elacsym.index.text_build import Unsigned
+from elacsym.index.bm25 import (
+    AnyList,
+    FieldLists,
+    FieldRows,
+    FieldScoring,
+    Floats,
+    ScoredList,
+    TermList,
+    joined,
+)
+from elacsym.index.text import Postings, Term, TextIndex
+from elacsym.index.text_build import Bools, Unsigned
 from elacsym.index.tokenize import Analyzer, analyzer
 from elacsym.query.ast import Bm25
 from elacsym.query.columns import Ints
 from elacsym.query.matching import Matches, live_rows
+from elacsym.query.remembered import Budget, Remembered
 from elacsym.query.searchable import SearchSnapshot
 from elacsym.types import FullText
 
-# terms whose places and statistics a snapshot remembers, for each field
-TERMS_REMEMBERED = 512
+# what snapshots remember of terms, all together
+TERM_BYTES_MAX = 32 * 2**20
+_BUDGET = Budget(TERM_BYTES_MAX)
+_ENTRY_BYTES = 400
+_PART_BYTES = 120
+# terms of at most so many rows of a run are remembered with their shares
+_SCORED_MAX = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +51,23 @@ class Known:
     live: int
 
 
+def _within_budget() -> Remembered[Any]:
+    return Remembered(_BUDGET)
+
+
 @dataclass(slots=True)
 class FieldMemory:
-    """What a snapshot remembers of a field; nothing that would hold a file open. lengths: by run of several
-    parts, their lengths joined."""
+    """What a snapshot remembers of a field; nothing that would hold a file open.
+
+    known: by term; lists: by term, its count in the query and run of parts; lengths: by run of several parts,
+    their lengths joined.
+    """
 
     settings: FullText
     analyzer: Analyzer
     scoring: FieldScoring | None = None
-    known: dict[str, Known] = field(default_factory=dict)
+    known: Remembered[Known] = field(default_factory=_within_budget)
+    lists: Remembered[AnyList] = field(default_factory=_within_budget)
     lengths: dict[range, Unsigned] = field(default_factory=dict)
 
 
@@ -51,17 +75,20 @@ class FieldMemory:
 class Clause:
     """A BM25 clause in a snapshot.
 
-    indexes: by part, None where no row lives; terms: the query's, sorted, with their counts; known: those
-    that are remembered, and after `looked_up` those that live rows have, sorted. prefix: what a term may
-    begin with to count.
+    indexes: by part, None where no row lives; none at all where what is wanted was remembered. terms: the
+    query's, sorted, with their counts; known: those that are remembered, and after `looked_up` those that
+    live rows have, sorted. lists: by run of parts, as far as they are made. prefix: what a term may begin
+    with to count.
     """
 
+    attribute: str
     memory: FieldMemory
     weight: float
-    indexes: Sequence[TextIndex | None]
     terms: dict[str, int]
     known: dict[str, Known]
     prefix: str | None
+    indexes: Sequence[TextIndex | None] = ()
+    lists: dict[range, FieldLists] = field(default_factory=dict)
 
     @property
     def scoring(self) -> FieldScoring:
@@ -73,6 +100,18 @@ class Clause:
         """The terms that nothing is known of."""
         return [term for term in self.terms if term not in self.known]
 
+    def recall(self, runs: Sequence[range]) -> bool:
+        """Take the lists over these runs from memory; False if some of them are not there."""
+        if self.memory.scoring is None or len(self.known) < len(self.terms):
+            return False
+        wanted = [(term, count) for term, count in self.terms.items() if self.known[term].live]
+        for run in runs:
+            lists = [self.memory.lists.get((term, count, run)) for term, count in wanted]
+            if None in lists:
+                return False
+            self.lists[run] = FieldLists(self.weight, [one for one in lists if one is not None])
+        return True
+
 
 def query_terms(analyzer_: Analyzer, query: str | tuple[str, ...]) -> list[str]:
     """The terms of a query in order: a text is cut, tokens are analysed each."""
@@ -82,42 +121,53 @@ def query_terms(analyzer_: Analyzer, query: str | tuple[str, ...]) -> list[str]:
 
 
 def looked_up(
-    snapshot: SearchSnapshot, clauses: Sequence[tuple[Bm25, float]], matches: Matches
+    snapshot: SearchSnapshot,
+    clauses: Sequence[tuple[Bm25, float]],
+    matches: Matches,
+    runs: Sequence[range] | None = None,
 ) -> Steps[list[Clause]]:
     """Weighted clauses with what scoring them takes at hand: statistics, and the postings of their terms in
-    the parts that have matches."""
-    found = yield from _opened(snapshot, clauses)
-    yield from _at_hand(snapshot, found, matches)
+    the parts that have matches. runs: those whose lists are all that is wanted, which may be remembered."""
+    found = [_clause(snapshot, *clause) for clause in clauses]
+    waiting = [one for one in found if runs is None or not one.recall(runs)]
+    if waiting:
+        yield from _open(snapshot, waiting)
+        yield from _at_hand(snapshot, waiting, matches)
+        for one in waiting:
+            _know(snapshot, one)
     for one in found:
-        _know(snapshot, one)
+        # a term that no live row has may still be in deleted rows, which are not worth scoring
+        one.known = {term: known for term in one.terms if (known := one.known[term]).live}
     return found
 
 
-def _opened(snapshot: SearchSnapshot, clauses: Sequence[tuple[Bm25, float]]) -> Steps[list[Clause]]:
-    """The clauses, their indexes open."""
+def _clause(snapshot: SearchSnapshot, clause: Bm25, weight: float) -> Clause:
+    """A clause and what is remembered of its terms."""
+    memories: dict[str, FieldMemory] = snapshot.memo.setdefault("text", {})
+    memory = memories.get(clause.attribute)
+    if memory is None:
+        settings = snapshot.schema.attributes[clause.attribute].full_text
+        assert settings is not None, clause.attribute
+        memory = memories[clause.attribute] = FieldMemory(settings, analyzer(settings))
+    tokens, terms = query_terms(memory.analyzer, clause.query), dict[str, int]()
+    for term in tokens:
+        terms[term] = terms.get(term, 0) + 1
+    prefix = tokens[-1] if clause.last_as_prefix and tokens else None
+    known = {term: known for term in terms if (known := memory.known.get(term)) is not None}
+    return Clause(clause.attribute, memory, weight, dict(sorted(terms.items())), known, prefix)
+
+
+def _open(snapshot: SearchSnapshot, clauses: Sequence[Clause]) -> Steps[None]:
+    """Open the indexes of the parts with live rows."""
     live = live_rows(snapshot).counts
     openings = [
-        view.part.text(clause.attribute) if rows else done(None)
-        for clause, _ in clauses
+        view.part.text(one.attribute) if rows else done(None)
+        for one in clauses
         for view, rows in zip(snapshot.parts, live, strict=True)
     ]
     indexes = yield from together(openings)
-    memories: dict[str, FieldMemory] = snapshot.memo.setdefault("text", {})
-    found = []
-    for number, (clause, weight) in enumerate(clauses):
-        memory = memories.get(clause.attribute)
-        if memory is None:
-            settings = snapshot.schema.attributes[clause.attribute].full_text
-            assert settings is not None, clause.attribute
-            memory = memories[clause.attribute] = FieldMemory(settings, analyzer(settings))
-        tokens, terms = query_terms(memory.analyzer, clause.query), dict[str, int]()
-        for term in tokens:
-            terms[term] = terms.get(term, 0) + 1
-        prefix = tokens[-1] if clause.last_as_prefix and tokens else None
-        of_clause = indexes[number * len(live) : (number + 1) * len(live)]
-        known = {term: known for term in terms if (known := memory.known.get(term)) is not None}
-        found.append(Clause(memory, weight, of_clause, dict(sorted(terms.items())), known, prefix))
-    return found
+    for number, one in enumerate(clauses):
+        one.indexes = indexes[number * len(live) : (number + 1) * len(live)]
 
 
 def _at_hand(snapshot: SearchSnapshot, clauses: Sequence[Clause], matches: Matches) -> Steps[None]:
@@ -147,15 +197,10 @@ def _know(snapshot: SearchSnapshot, one: Clause) -> None:
     memory = one.memory
     if memory.scoring is None:
         memory.scoring = _scoring(snapshot, memory.settings, one.indexes)
-    unknown = one.unknown()
-    if unknown:
-        if len(memory.known) + len(unknown) > TERMS_REMEMBERED:
-            memory.known.clear()
-        for term in unknown:
-            entries = tuple([None if index is None else index.term(term) for index in one.indexes])
-            memory.known[term] = one.known[term] = Known(entries, _live(snapshot, one.indexes, entries))
-    # a term that no live row has may still be in deleted rows, which are not worth scoring
-    one.known = {term: one.known[term] for term in one.terms if one.known[term].live}
+    for term in one.unknown():
+        entries = tuple([None if index is None else index.term(term) for index in one.indexes])
+        known = one.known[term] = Known(entries, _live(snapshot, one.indexes, entries))
+        memory.known.put(term, known, _ENTRY_BYTES + len(term) + _PART_BYTES * len(entries))
 
 
 def _scoring(
@@ -187,6 +232,83 @@ def _live(snapshot: SearchSnapshot, indexes: Sequence[TextIndex | None], terms: 
         if index is not None and term is not None:
             total += term.rows if rows == view.part.rows else index.postings(term).live(view.alive)
     return total
+
+
+def term_lists(snapshot: SearchSnapshot, one: Clause, run: range, matches: Matches) -> FieldLists:
+    """The lists of a clause's terms over a run, in the order of the terms, after `looked_up`."""
+    made = one.lists.get(run)
+    if made is None:
+        lists = [_term_list(snapshot, one, term, run, matches) for term in one.known]
+        made = one.lists[run] = FieldLists(one.weight, lists)
+    return made
+
+
+def _term_list(snapshot: SearchSnapshot, one: Clause, term: str, run: range, matches: Matches) -> AnyList:
+    """The list of a term over a run; remembered where it is worth it, and complete."""
+    kept, key = one.memory.lists, (term, one.terms[term], run)
+    found = kept.get(key)
+    if found is not None:
+        return found
+    views, indexes = snapshot.parts[run.start : run.stop], one.indexes[run.start : run.stop]
+    entries = one.known[term].terms[run.start : run.stop]
+    # a part that is not whole may lack the postings of terms, where nothing matches
+    postings = [
+        index.postings(entry)
+        if index is not None and entry is not None and (index.is_whole or matches.counts[part])
+        else None
+        for part, index, entry in zip(run, indexes, entries, strict=True)
+    ]
+    made = _made(one, term, run, postings, [view.part.rows for view in views])
+    is_complete = all(
+        part is not None or entry is None or index is None
+        for part, entry, index in zip(postings, entries, indexes, strict=True)
+    )
+    if made is None or made.postings.count <= _SCORED_MAX:
+        alive = _alive(snapshot, run)
+        total = sum(view.part.rows for view in views)
+        found = ScoredList.of(made, alive) if made is not None else ScoredList.none(total)
+        size_bytes = found.size_bytes
+    else:
+        # of a single part these are views of its file
+        found, is_complete = made, is_complete and len(run) > 1
+        size_bytes = made.postings.size_bytes
+    if is_complete:
+        kept.put(key, found, _ENTRY_BYTES + len(term) + size_bytes)
+    return found
+
+
+def _made(
+    one: Clause, term: str, run: range, postings: Sequence[Postings | None], sizes: Sequence[int]
+) -> TermList | None:
+    """The list of a term of some postings, by part of a run; None where there are none."""
+    if all(part is None for part in postings):
+        return None
+    known = one.known[term]
+    most = max(entry.frequency_max for entry in known.terms[run.start : run.stop] if entry is not None)
+    weight = one.scoring.weight(known.live, one.terms[term])
+    return TermList(FieldRows(one.scoring, _lengths(one, run, sizes)), joined(postings, sizes), weight, most)
+
+
+def _lengths(one: Clause, run: range, sizes: Sequence[int]) -> Unsigned:
+    """(rows,) the lengths of a run's rows."""
+    first = one.indexes[run.start]
+    if len(run) == 1 and first is not None:
+        return first.lengths
+    lengths = one.memory.lengths.get(run)
+    if lengths is None:
+        indexes = zip(sizes, one.indexes[run.start : run.stop], strict=True)
+        lengths = one.memory.lengths[run] = np.concatenate(
+            [np.zeros(rows, np.uint8) if index is None else index.lengths for rows, index in indexes]
+        )
+    return lengths
+
+
+def _alive(snapshot: SearchSnapshot, run: range) -> Bools | None:
+    """(rows,) which rows of a run live; None: all."""
+    views, counts = snapshot.parts[run.start : run.stop], live_rows(snapshot).counts[run.start : run.stop]
+    if all(view.part.rows == live for view, live in zip(views, counts, strict=True)):
+        return None
+    return views[0].alive if len(views) == 1 else np.concatenate([view.alive for view in views])
 
 
 def with_prefix(

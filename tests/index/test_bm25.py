@@ -5,7 +5,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from elacsym.index.bm25 import Best, Chosen, FieldRows, FieldScoring, Search, TermList, exact, joined
+from elacsym.index.bm25 import (
+    FieldLists,
+    FieldRows,
+    FieldScoring,
+    ScoredList,
+    TermList,
+    Work,
+    exact,
+    joined,
+)
+from elacsym.index.maxscore import Best, Chosen, Search
 from elacsym.index.text import Postings, TextIndex
 from elacsym.types import FullText
 
@@ -36,16 +46,18 @@ class Field:
             options, index.documents, index.tokens, index.length_min, index.length_max
         )
 
-    def lists(self, query: dict[int, int]) -> list[TermList]:
-        field_rows = FieldRows(self.scoring, self.index.lengths, self.weight)
+    def lists(self, query: dict[int, int], scored_max: int = 0) -> FieldLists:
+        """The lists of a query's terms; those of up to `scored_max` rows by their shares."""
+        field_rows = FieldRows(self.scoring, self.index.lengths)
         lists = []
         for term, count in sorted(query.items()):
             found = self.index.term(f"w{term:02}")
             if found is not None:
                 weight = self.scoring.weight(found.rows, count)
                 postings = self.index.postings(found)
-                lists.append(TermList(field_rows, postings, weight, found.frequency_max))
-        return lists
+                one = TermList(field_rows, postings, weight, found.frequency_max)
+                lists.append(ScoredList.of(one, None) if postings.count <= scored_max else one)
+        return FieldLists(self.weight, lists)
 
     def scores(self, query: dict[int, int]) -> np.ndarray:
         """(rows,) BM25 of every row by the formula."""
@@ -88,45 +100,71 @@ QUERIES = [
 @pytest.mark.parametrize("share", [1.0, 0.9, 0.3, 0.05, 0.002])
 @pytest.mark.parametrize("depth", [1, 10, 400])
 @pytest.mark.parametrize("fields", [FIELDS[:1], FIELDS[:2], FIELDS, [FIELDS[2]]])
-def test_candidates_hold_every_row_of_the_answer_and_scores_are_those_of_the_formula(fields, depth, share):
+@pytest.mark.parametrize("scored_max", [0, 700, ROWS])
+def test_the_best_rows_hold_the_answer_and_scores_are_those_of_the_formula(fields, depth, share, scored_max):
     mask = RNG.random(ROWS) < share
     chosen = None if share == 1 else Chosen.of(mask, int(np.count_nonzero(mask)))
     for query in QUERIES:
-        lists = [one.lists(query) for one in fields]
-        search = Search([each for of_field in lists for each in of_field], chosen, Best(depth))
-        rows = search.candidates()
+        lists = [one.lists(query, scored_max) for one in fields]
+        rows, scores = Search(lists, chosen, Best(depth)).best_rows()
         expected = sum(one.scores(query) for one in fields)
         assert best_rows(expected, mask, depth) <= set(rows.tolist())
         assert rows.tolist() == sorted(set(rows.tolist()))
         assert mask[rows].all()
         # to the last bit
-        assert exact(lists, rows).tolist() == expected[rows].tolist()
+        assert scores.tolist() == exact(lists, rows).tolist() == expected[rows].tolist()
 
 
-def test_frequent_terms_are_not_gone_through_when_rare_ones_decide():
-    one = FIELDS[0]
-    lists = one.lists({0: 1, 15: 1, 25: 1})
-    counts = sorted(each.postings.count for each in lists)
+def test_a_field_of_no_weight_adds_nothing():
+    lists = [FIELDS[0].lists({20: 1}), FieldLists(0.0, FIELDS[1].lists({0: 1, 3: 1}, ROWS).lists)]
+    rows, scores = Search(lists, None, Best(10)).best_rows()
+    expected = FIELDS[0].scores({20: 1})
+    assert best_rows(expected, np.ones(ROWS, bool), 10) <= set(rows.tolist())
+    assert scores.tolist() == expected[rows].tolist()
+
+
+@pytest.mark.parametrize("term", [0, 9, 33])
+@pytest.mark.parametrize("share", [1.0, 0.4])
+def test_a_list_by_shares_is_that_of_its_postings_where_rows_live(term, share):
+    alive = RNG.random(ROWS) < share
+    one = FIELDS[0].lists({term: 1}).lists[0]
+    scored = ScoredList.of(one, None if share == 1 else alive)
+    assert scored.bound <= one.bound * (1 + 1e-12)
+    for count in (0, 1, 100, 5_000):
+        rows = np.sort(RNG.choice(np.flatnonzero(alive), min(count, np.count_nonzero(alive)), replace=False))
+        shares = one.shares_at(Work(rows))
+        assert scored.shares_at(Work(rows)).tolist() == shares.tolist()
+        assert scored.has(rows).tolist() == one.has(rows).tolist() == (shares > 0).tolist()
+    rows, shares = scored.everything()
+    assert rows.tolist() == np.flatnonzero(alive & (FIELDS[0].counts[:, term] > 0)).tolist()
+    assert shares.tolist() == one.shares_at(Work(rows)).tolist()
+    nothing = ScoredList.none(ROWS)
+    assert not nothing.has(rows).any() and not nothing.shares_at(Work(rows)).any()
+
+
+@pytest.mark.parametrize("scored_max", [0, 700])
+def test_frequent_terms_are_not_gone_through_when_rare_ones_decide(scored_max):
+    lists = FIELDS[0].lists({0: 1, 15: 1, 25: 1})
+    counts = sorted(each.postings.count for each in lists.lists)
     assert counts[-1] > 10 * counts[1]
-    search = Search(lists, None, Best(10))
-    search.candidates()
+    search = Search([FIELDS[0].lists({0: 1, 15: 1, 25: 1}, scored_max)], None, Best(10))
+    search.best_rows()
     assert search.scored <= counts[0] + counts[1]
 
 
 def test_a_run_that_cannot_reach_what_was_found_elsewhere_has_no_candidates():
-    lists = FIELDS[0].lists({0: 1, 9: 1})
     best = Best(2)
     best.add(np.array([100.0, 101.0]))
-    search = Search(lists, None, best)
-    assert not len(search.candidates()) and not search.scored
+    search = Search([FIELDS[0].lists({0: 1, 9: 1})], None, best)
+    assert not len(search.best_rows()[0]) and not search.scored
 
 
 def test_rows_that_tie_as_32_bit_floats_are_all_kept():
     field_rows = FieldRows(FieldScoring(FullText(b=0.0), 20_000, 20_000, 1, 1), np.ones(20_000, np.uint8))
     even = np.arange(0, 20_000, 2, dtype=np.uint32)
     postings = Postings(even, np.ones(len(even), np.uint8), len(even), 20_000)
-    search = Search([TermList(field_rows, postings, 1.0, 1)], None, Best(3))
-    assert search.candidates().tolist() == even.tolist()
+    search = Search([FieldLists(1.0, [TermList(field_rows, postings, 1.0, 1)])], None, Best(3))
+    assert search.best_rows()[0].tolist() == even.tolist()
 
 
 def test_the_bar_is_below_every_score_that_rounds_to_the_last_of_the_best():
@@ -158,7 +196,7 @@ def test_bounds_hold_for_every_frequency_and_length(options, frequency_max):
     scoring = FieldScoring(options, 100, 1_000, 2, 300)
     lengths = np.arange(2, 301)
     rows = np.arange(len(lengths))
-    field_rows = FieldRows(scoring, lengths.astype(np.uint16), 2.0)
+    field_rows = FieldRows(scoring, lengths.astype(np.uint16))
     empty = Postings(np.empty(0, np.uint32), np.empty(0, np.uint8), 0, len(rows))
     one = TermList(field_rows, empty, scoring.weight(7, 1), frequency_max)
     most = 10_000 if frequency_max == 255 else frequency_max

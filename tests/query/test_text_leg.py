@@ -15,6 +15,7 @@ from elacsym.index.tokenize import analyzer
 from elacsym.query import terms, text_leg
 from elacsym.query.ast import TextLeg
 from elacsym.query.matching import Matches, live_rows
+from elacsym.query.remembered import Budget
 from elacsym.query.searchable import PartView, SearchSnapshot
 from elacsym.query.text_leg import relevant
 from elacsym.types import Attribute, AttributeType, FullText, Schema
@@ -196,16 +197,30 @@ def test_postings_of_parts_that_the_filter_leaves_nothing_of_are_not_fetched():
     assert len(first.brought) == 3 and len(second.brought) == 2
 
 
-def test_what_a_snapshot_remembers_of_terms_is_bounded(monkeypatch):
-    monkeypatch.setattr(terms, "TERMS_REMEMBERED", 10)
-    snapshot = snapshot_of(LARGE_SCHEMA, LARGE)
+def test_what_snapshots_remember_of_terms_is_bounded_and_goes_with_them(monkeypatch):
+    budget = Budget(60_000)
+    monkeypatch.setattr(terms, "_BUDGET", budget)
+    snapshot = snapshot_of(LARGE_SCHEMA, LARGE, cuts=(4_000,))
     for first in range(0, 60, 4):
         query = " ".join(f"w{i}" for i in range(first, first + 4))
         leg = TextLeg((("title", 1.0),), query)
         found = resident(relevant(snapshot, leg, live_rows(snapshot), 3))
-        assert len(snapshot.memo["text"]["title"].known) <= 10
+        assert 0 < budget.bytes <= 60_000
     every = np.ones(ROWS, bool)
     assert answer(found) == expected(naive(LARGE_SCHEMA, LARGE, every, leg), every, 3)
+    del snapshot, found  # what happened is told from what was remembered
+    assert budget.bytes == 0
+
+
+def test_a_leg_whose_terms_are_remembered_opens_nothing(monkeypatch):
+    snapshot = snapshot_of(LARGE_SCHEMA, LARGE, cuts=(5_000,))
+    for leg in LARGE_LEGS:
+        resident(relevant(snapshot, leg, live_rows(snapshot), 10))
+    monkeypatch.setattr(TextPart, "text", lambda part, name: pytest.fail(f"{name} is opened"))
+    for leg in LARGE_LEGS:
+        found = resident(relevant(snapshot, leg, live_rows(snapshot), 10))
+        every = np.ones(ROWS, bool)
+        assert answer(found) == expected(naive(LARGE_SCHEMA, LARGE, every, leg), every, 10)
 
 
 def test_equal_documents_tie_by_id_across_parts():
