@@ -6,6 +6,7 @@ list, from the highest bound down.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Self
@@ -25,6 +26,10 @@ _ROWS_AT_ONCE = 512
 # as long is not gone through but looked into
 _SELECTIVE = 16
 _FEW = 8
+
+
+# what is not 0 as float32 is above half of its smallest number
+_LEAST = math.nextafter(2.0**-150, 1.0)
 
 
 class Best:
@@ -52,7 +57,9 @@ class Best:
         known = scores if self._scores is None else np.concatenate([self._scores, scores])
         place = len(known) - self.depth
         if place >= 0:
-            known = np.partition(known, place)[place:]
+            known = known.copy()
+            known.partition(place)
+            known = known[place:]
             self._raise(float(known[0]))
         self._scores = known
 
@@ -104,31 +111,25 @@ class Search:
 
     def __init__(self, fields: Sequence[FieldLists], chosen: Chosen | None, best: Best) -> None:
         self._fields, self._chosen, self._best = fields, chosen, best
+        flat = [(weight * one.bound, weight, one) for weight, lists in fields for one in lists]
         # what no row gets anything from is as if it were not there
-        bounded = [
-            (weight * one.bound, weight, number, one)
-            for number, (weight, lists) in enumerate(fields)
-            for one in lists
-            if weight * one.bound > 0
-        ]
-        order = sorted(range(len(bounded)), key=lambda place: -bounded[place][0])
-        self._lists: list[AnyList] = [bounded[place][3] for place in order]
-        self._weights = [bounded[place][1] for place in order]
-        self._bounds = [bounded[place][0] for place in order]
+        order = sorted(
+            [(bound, number) for number, (bound, _, _) in enumerate(flat) if bound > 0], reverse=True
+        )
+        self._bounds = [bound for bound, _ in order]
+        # where each list is in the order in which shares are added
+        self._places = [number for _, number in order]
+        self._weights = [flat[number][1] for number in self._places]
+        self._lists = [flat[number][2] for number in self._places]
         # what the lists behind each one can add
         self._after = [0.0, *accumulate(reversed(self._bounds))][-2::-1]
-        rank = {place: i for i, place in enumerate(order)}
-        # where the lists of each field are, in the order in which shares are added
-        self._adding: dict[int, list[int]] = {}
-        for place, (_, _, number, _) in enumerate(bounded):
-            self._adding.setdefault(number, []).append(rank[place])
         self._rows = None if chosen is None else chosen.rows
         self._found: list[tuple[Rows, Floats]] = []
         self.scored = 0
 
     def best_rows(self) -> tuple[Rows, Floats]:
-        """(m,) rows, ascending, and their scores: all that can be among the best, some that cannot, each
-        once."""
+        """(m,) rows, ascending, and their scores, above 0 as float32: all that can be among the best, some
+        that cannot, each once."""
         if len(self._lists) > _TERMS_MAX:
             self._collect_all()
         else:
@@ -139,7 +140,7 @@ class Search:
         if len(self._found) > 1:
             rows = np.concatenate([rows for rows, _ in self._found])
             scores = np.concatenate([scores for _, scores in self._found])
-        kept = (scores >= self._best.bar).nonzero()[0]
+        kept = (scores >= max(self._best.bar, _LEAST)).nonzero()[0]
         rows, scores = rows.take(kept), scores.take(kept)
         if len(self._found) > 1:
             order = rows.argsort()
@@ -214,12 +215,12 @@ class Search:
         if not len(work.rows):
             return
         self.scored += len(work.rows)
-        shares: dict[int, Floats] = {i: first}
+        shares: dict[int, Floats] = {self._places[i]: first}
         if len(work.rows) > _ROWS_AT_ONCE:
             self._prune(i, work, shares)
         else:
             for j in range(i + 1, len(self._lists)):
-                shares[j] = self._lists[j].shares_at(work)
+                shares[self._places[j]] = self._lists[j].shares_at(work)
         scores, rows = self._summed(shares), work.rows
         kept = (scores >= self._best.bar).nonzero()[0]
         if len(kept) < len(rows):
@@ -235,7 +236,7 @@ class Search:
 
     def _prune(self, i: int, work: Work, shares: dict[int, Floats]) -> None:
         """Look up the terms behind the i-th one after another, leaving out what cannot reach the bar."""
-        so_far = self._weights[i] * shares[i]
+        so_far = self._weights[i] * shares[self._places[i]]
         if self._bounds[i] > self._best.bar:
             self._best.offer(so_far)
         last = len(self._lists) - 1
@@ -246,22 +247,22 @@ class Search:
                 so_far = so_far.take(kept)
                 for known in shares:
                     shares[known] = shares[known].take(kept)
-            shares[j] = self._lists[j].shares_at(work)
-            so_far = so_far + self._weights[j] * shares[j]
+            more = shares[self._places[j]] = self._lists[j].shares_at(work)
+            so_far = so_far + self._weights[j] * more
             if j < last:
                 self._best.offer(so_far)
 
     def _summed(self, shares: dict[int, Floats]) -> Floats:
-        """(m,) whole scores of shares by list; those of absent terms may be missing. A new array, or a share
-        that is all there is."""
+        """(m,) whole scores of shares by place; those of absent terms may be missing. Maybe one of these."""
         total: Floats | None = None
-        for number, places in self._adding.items():
+        start = stop = 0
+        for weight, lists in self._fields:
+            start, stop = stop, stop + len(lists)
             score: Floats | None = None
-            for place in places:
+            for place in range(start, stop):
                 share = shares.get(place)
                 if share is not None:
                     score = share if score is None else score + share
-            weight = self._fields[number].weight
             if score is not None:
                 score = score if weight == 1 else weight * score
                 total = score if total is None else total + score

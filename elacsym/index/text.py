@@ -82,7 +82,8 @@ class Postings:
         if self.rows is None:
             return self.frequencies
         laid = np.zeros(self.rows_total, self.frequencies.dtype)
-        laid[self.rows] = self.frequencies
+        # numpy goes through indices of its own width twice as fast
+        laid[self.rows.astype(np.intp)] = self.frequencies
         return laid
 
     def at(self, rows: npt.NDArray[np.intp]) -> Unsigned:

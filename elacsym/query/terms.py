@@ -7,6 +7,7 @@ snapshot.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,16 +40,26 @@ TERM_BYTES_MAX = 32 * 2**20
 _BUDGET = Budget(TERM_BYTES_MAX)
 _ENTRY_BYTES = 400
 _PART_BYTES = 120
+# the terms of longer texts are not remembered
+_QUERY_CHARACTERS_MAX = 256
 # terms of at most so many rows of a run are remembered with their shares
 _SCORED_MAX = 4_096
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Known:
-    """A term of a field. terms: by part, None where no row has it; live: the live rows that have it."""
+    """A term of a field. terms: by part, None where no row has it; live: the live rows that have it; lists:
+    by the term's count in the query and run of parts, as far as they are remembered."""
 
     terms: tuple[Term | None, ...]
     live: int
+    lists: dict[tuple[int, range], AnyList] = field(default_factory=dict)
+    lists_bytes: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes."""
+        return _ENTRY_BYTES * (1 + len(self.lists)) + _PART_BYTES * len(self.terms) + self.lists_bytes
 
 
 def _within_budget() -> Remembered[Any]:
@@ -59,16 +70,20 @@ def _within_budget() -> Remembered[Any]:
 class FieldMemory:
     """What a snapshot remembers of a field; nothing that would hold a file open.
 
-    known: by term; lists: by term, its count in the query and run of parts; lengths: by run of several parts,
+    queries: the terms of texts, sorted, with their counts; known: by term; lengths: by run of several parts,
     their lengths joined.
     """
 
     settings: FullText
     analyzer: Analyzer
     scoring: FieldScoring | None = None
+    queries: Remembered[dict[str, int]] = field(default_factory=_within_budget)
     known: Remembered[Known] = field(default_factory=_within_budget)
-    lists: Remembered[AnyList] = field(default_factory=_within_budget)
     lengths: dict[range, Unsigned] = field(default_factory=dict)
+
+    def keep(self, term: str, known: Known) -> None:
+        """Remember a term as it is now."""
+        self.known.put(term, known, len(term) + known.size_bytes)
 
 
 @dataclass(slots=True)
@@ -104,9 +119,10 @@ class Clause:
         """Take the lists over these runs from memory; False if some of them are not there."""
         if self.memory.scoring is None or len(self.known) < len(self.terms):
             return False
-        wanted = [(term, count) for term, count in self.terms.items() if self.known[term].live]
         for run in runs:
-            lists = [self.memory.lists.get((term, count, run)) for term, count in wanted]
+            lists = [
+                known.lists.get((self.terms[term], run)) for term, known in self.known.items() if known.live
+            ]
             if None in lists:
                 return False
             self.lists[run] = FieldLists(self.weight, [one for one in lists if one is not None])
@@ -149,12 +165,16 @@ def _clause(snapshot: SearchSnapshot, clause: Bm25, weight: float) -> Clause:
         settings = snapshot.schema.attributes[clause.attribute].full_text
         assert settings is not None, clause.attribute
         memory = memories[clause.attribute] = FieldMemory(settings, analyzer(settings))
-    tokens, terms = query_terms(memory.analyzer, clause.query), dict[str, int]()
-    for term in tokens:
-        terms[term] = terms.get(term, 0) + 1
-    prefix = tokens[-1] if clause.last_as_prefix and tokens else None
+    terms, prefix = None if clause.last_as_prefix else memory.queries.get(clause.query), None
+    if terms is None:
+        tokens = query_terms(memory.analyzer, clause.query)
+        terms = dict(sorted(Counter(tokens).items()))
+        if clause.last_as_prefix:
+            prefix = tokens[-1] if tokens else None
+        elif len(clause.query) <= _QUERY_CHARACTERS_MAX and isinstance(clause.query, str):
+            memory.queries.put(clause.query, terms, _ENTRY_BYTES + 2 * len(clause.query))
     known = {term: known for term in terms if (known := memory.known.get(term)) is not None}
-    return Clause(clause.attribute, memory, weight, dict(sorted(terms.items())), known, prefix)
+    return Clause(clause.attribute, memory, weight, terms, known, prefix)
 
 
 def _open(snapshot: SearchSnapshot, clauses: Sequence[Clause]) -> Steps[None]:
@@ -200,7 +220,7 @@ def _know(snapshot: SearchSnapshot, one: Clause) -> None:
     for term in one.unknown():
         entries = tuple([None if index is None else index.term(term) for index in one.indexes])
         known = one.known[term] = Known(entries, _live(snapshot, one.indexes, entries))
-        memory.known.put(term, known, _ENTRY_BYTES + len(term) + _PART_BYTES * len(entries))
+        memory.keep(term, known)
 
 
 def _scoring(
@@ -245,12 +265,12 @@ def term_lists(snapshot: SearchSnapshot, one: Clause, run: range, matches: Match
 
 def _term_list(snapshot: SearchSnapshot, one: Clause, term: str, run: range, matches: Matches) -> AnyList:
     """The list of a term over a run; remembered where it is worth it, and complete."""
-    kept, key = one.memory.lists, (term, one.terms[term], run)
-    found = kept.get(key)
+    known, key = one.known[term], (one.terms[term], run)
+    found = known.lists.get(key)
     if found is not None:
         return found
     views, indexes = snapshot.parts[run.start : run.stop], one.indexes[run.start : run.stop]
-    entries = one.known[term].terms[run.start : run.stop]
+    entries = known.terms[run.start : run.stop]
     # a part that is not whole may lack the postings of terms, where nothing matches
     postings = [
         index.postings(entry)
@@ -273,7 +293,9 @@ def _term_list(snapshot: SearchSnapshot, one: Clause, term: str, run: range, mat
         found, is_complete = made, is_complete and len(run) > 1
         size_bytes = made.postings.size_bytes
     if is_complete:
-        kept.put(key, found, _ENTRY_BYTES + len(term) + size_bytes)
+        known.lists[key] = found
+        known.lists_bytes += size_bytes
+        one.memory.keep(term, known)
     return found
 
 

@@ -5,7 +5,7 @@ A cold leg takes one round for dictionary blocks and lengths, and one for postin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -17,12 +17,13 @@ from elacsym.index.maxscore import Best, Chosen, Search
 from elacsym.query.ast import Bm25, TextLeg
 from elacsym.query.matching import Matches, live_rows, remembered
 from elacsym.query.ranking import Beside, Figures, Floats, PartRows, Ranking, ranked
+from elacsym.query.remembered import Budget, Remembered
 from elacsym.query.searchable import SearchSnapshot
 from elacsym.query.terms import looked_up, term_lists
 
-# filters whose rows a snapshot remembers, by run of parts, and their bytes
-MASKS_REMEMBERED = 32
-MASK_BYTES_REMEMBERED = 2 * 2**20
+# what a snapshot remembers of the rows that filters leave in runs of parts
+CHOSEN_BYTES_MAX = 2 * 2**20
+_ENTRY_BYTES = 400
 # neighbouring parts of up to so many rows together are searched as one: every part has a fixed cost
 RUN_ROWS_MAX = 2**18
 
@@ -85,10 +86,12 @@ def rows_by_texts(
 
 
 class _Run(NamedTuple):
-    """Neighbouring parts that are searched as one. starts: where the rows of each begin, and the end."""
+    """Neighbouring parts that are searched as one. starts: where the rows of each begin, and the end;
+    edges: the same as an array."""
 
     parts: range
     starts: list[int]
+    edges: Rows
 
     @property
     def rows(self) -> int:
@@ -110,7 +113,8 @@ def _cut_into_runs(snapshot: SearchSnapshot) -> list[_Run]:
             start, rows = number, 0
         rows += size
     ranges.append(range(start, len(sizes)))
-    return [_Run(parts, [0, *accumulate(sizes[parts.start : parts.stop])]) for parts in ranges]
+    starts = [[0, *accumulate(sizes[parts.start : parts.stop])] for parts in ranges]
+    return [_Run(parts, edges, np.array(edges, np.intp)) for parts, edges in zip(ranges, starts, strict=True)]
 
 
 def _chosen(snapshot: SearchSnapshot, matches: Matches, run: _Run) -> Chosen | None:
@@ -120,27 +124,40 @@ def _chosen(snapshot: SearchSnapshot, matches: Matches, run: _Run) -> Chosen | N
     count = sum(matches.counts[parts.start : parts.stop])
     if count == total:
         return None
-    if Chosen.are_few(count, total):
-        rows = [matches.rows(part) + start for part, start in zip(parts, run.starts, strict=False)]
-        return Chosen.listed(rows[0] if len(rows) == 1 else np.concatenate(rows), total)
-    entries_max = max(1, min(MASKS_REMEMBERED, MASK_BYTES_REMEMBERED // total))
+    is_few = Chosen.are_few(count, total)
 
-    def make() -> tuple[Matches, Chosen]:
-        masks = matches.masks[parts.start : parts.stop]
-        mask = masks[0] if len(parts) == 1 else np.concatenate(masks)
-        return matches, Chosen(mask, None, total, is_all=matches is live_rows(snapshot))
+    def make() -> Any:
+        found: Sequence[Any] = (
+            [matches.rows(part) + start for part, start in zip(parts, run.starts, strict=False)]
+            if is_few
+            else matches.masks[parts.start : parts.stop]
+        )
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
+    chosen = _chosen_before(snapshot, matches, parts.start, make)
+    if is_few:
+        return Chosen.listed(chosen, total)
+    return Chosen(chosen, None, total, is_all=matches is live_rows(snapshot))
+
+
+def _chosen_before(snapshot: SearchSnapshot, matches: Matches, start: int, make: Callable[[], Any]) -> Any:
+    """What was made of these matches over the run that begins at part `start`; remembered, within bytes."""
+    kept: Remembered[tuple[Matches, Any]] | None = snapshot.memo.get("text_rows")
+    if kept is None:
+        kept = snapshot.memo.setdefault("text_rows", Remembered(Budget(CHOSEN_BYTES_MAX)))
     # what is remembered refers to the matches, so that no others have their identity
-    return remembered(snapshot, "text_rows", (id(matches), parts.start), entries_max, make)[1]
+    found = kept.get((id(matches), start))
+    if found is None:
+        found = (matches, make())
+        kept.put((id(matches), start), found, _ENTRY_BYTES + found[1].nbytes)
+    return found[1]
 
 
 def _by_part(run: _Run, rows: Rows, scores: Floats) -> list[PartRows]:
-    """Rows of a run, ascending, as rows of its parts; those whose score is 0 left out."""
-    if not scores.all():
-        rows, scores = rows[scores > 0], scores[scores > 0]
+    """Rows of a run, ascending, as rows of its parts."""
     if len(run.parts) == 1:
         return [(run.parts.start, scores, rows)]
-    edges = rows.searchsorted(run.starts).tolist()
+    edges = rows.searchsorted(run.edges).tolist()
     return [
         (part, scores[first:stop], rows[first:stop] - start)
         for part, start, (first, stop) in zip(run.parts, run.starts, pairwise(edges), strict=False)
