@@ -2,7 +2,8 @@
 
 Queries and bulk work (decoding and encoding of large writes, building of segments) have a pool each: no query
 stands in line behind a build. They still share the interpreter, so bulk work gives way: it begins when no
-query is in the pool, and what is long and holds the interpreter calls `give_way` on its way.
+query is being answered, and what is long and holds the interpreter calls `give_way` on its way. Else a query
+would wait for the interpreter anew, half a millisecond at least, each time that it let go of it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import ParamSpec, Protocol, TypeVar, cast
 
 P = ParamSpec("P")
@@ -78,6 +80,10 @@ class Compute(Protocol):
         """Where work runs that takes long or comes in bulk: it lets other work go first."""
         ...
 
+    def ahead(self) -> AbstractContextManager[None]:
+        """Bulk work gives way to the block, wherever that computes or waits."""
+        ...
+
     async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn` off the event loop and return its result; exceptions pass through."""
         ...
@@ -93,7 +99,7 @@ class ThreadCompute:
     def __init__(self, threads: int | None = None, *, name: str = "compute") -> None:
         count = threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
-        self._running = 0
+        self._ahead = 0
         self._is_quiet = threading.Event()
         self._is_quiet.set()
         self._bulk = _BulkCompute(self._is_quiet, count, name=f"{name}-bulk")
@@ -103,16 +109,23 @@ class ThreadCompute:
         """See Compute."""
         return self._bulk
 
-    async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `fn` in the pool."""
-        self._running += 1
-        self._is_quiet.clear()
+    @contextmanager
+    def ahead(self) -> Iterator[None]:
+        """See Compute."""
+        self._ahead += 1
+        if self._ahead == 1:
+            self._is_quiet.clear()
         try:
-            return await in_thread(self._pool, lambda: fn(*args, **kwargs))
+            yield
         finally:
-            self._running -= 1
-            if not self._running:
+            self._ahead -= 1
+            if not self._ahead:
                 self._is_quiet.set()
+
+    async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `fn` in the pool, ahead of bulk work."""
+        with self.ahead():
+            return await in_thread(self._pool, lambda: fn(*args, **kwargs))
 
     def close(self) -> None:
         """Wait for running work and end."""
@@ -127,7 +140,7 @@ class _Turn:
         self._is_quiet, self._left_s = is_quiet, BULK_WAIT_S_MAX
 
     def wait(self) -> None:
-        """Return when no query is in the pool, or the time is used up."""
+        """Return when nothing is ahead, or the time is used up."""
         if self._left_s > 0.0 and not self._is_quiet.is_set():
             began_s = time.monotonic()
             self._is_quiet.wait(self._left_s)
@@ -135,7 +148,7 @@ class _Turn:
 
 
 class _BulkCompute:
-    """A thread pool whose work gives way to that of another: `is_quiet` is set while that one has none."""
+    """A thread pool whose work gives way: `is_quiet` is set while there is nothing to give way to."""
 
     def __init__(self, is_quiet: threading.Event, threads: int, *, name: str) -> None:
         self._is_quiet = is_quiet
@@ -144,6 +157,9 @@ class _BulkCompute:
     @property
     def bulk(self) -> Compute:
         return self
+
+    def ahead(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await in_thread(self._pool, lambda: self._in_turn(lambda: fn(*args, **kwargs)))
@@ -167,6 +183,10 @@ class InlineCompute:
     def bulk(self) -> Compute:
         """See Compute."""
         return self
+
+    def ahead(self) -> AbstractContextManager[None]:
+        """See Compute."""
+        return nullcontext()
 
     async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn` now."""

@@ -177,6 +177,20 @@ async def test_bulk_work_gives_way_to_a_query_that_comes_meanwhile(monkeypatch):
     compute.close()
 
 
+async def test_bulk_work_begins_when_nothing_is_ahead_on_the_loop_either(monkeypatch):
+    monkeypatch.setattr(compute_module, "BULK_WAIT_S_MAX", 60.0)
+    compute = ThreadCompute(2)
+    with compute.ahead():
+        bulk = asyncio.create_task(compute.bulk.run(lambda: "done"))
+        with compute.ahead():
+            assert await compute.run(lambda: "through") == "through"
+        await asyncio.sleep(0.05)
+        assert not bulk.done()
+    async with asyncio.timeout(10):
+        assert await bulk == "done"
+    compute.close()
+
+
 async def test_a_piece_of_bulk_work_waits_once_for_all_its_calls(monkeypatch):
     monkeypatch.setattr(compute_module, "BULK_WAIT_S_MAX", 0.01)
     waits = []

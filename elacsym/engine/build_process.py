@@ -34,7 +34,7 @@ import pyarrow as pa
 
 from elacsym.compute import Compute
 from elacsym.engine.build import Builder, BuildFailed, BuildPlan, BuiltSegment, InlineBuilder, measured
-from elacsym.engine.build_worker import ANSWER, IN, ORDER, OUT, Answer, Order
+from elacsym.engine.build_worker import ANSWER, IN, NICE_IDLE, ORDER, OUT, Answer, Order
 from elacsym.engine.rows import InputFile, RowNumbers, SegmentInput, TailInput
 from elacsym.errors import CorruptObject
 from elacsym.store.cache import ObjectMissing
@@ -44,7 +44,7 @@ from elacsym.telemetry import get_logger
 INLINE_BYTES_MAX = 4 * 2**20
 IDLE_S = 60.0
 # a merge can wait: it makes queries faster, while a fold lets writes go on
-NICE = {"fold": 10, "merge": 15}
+NICE = {"fold": 10, "merge": NICE_IDLE}
 _log = get_logger(__name__)
 
 
@@ -152,8 +152,11 @@ class _Worker:
     @classmethod
     async def started(cls, nice: int) -> _Worker:
         script = (
+            # A group of its own, for Ctrl-C is for the server. In a session of its own Linux would give it as
+            # much of the processor as the server (sched(7), autogroups), however nice it is
+            "import os, sys; os.setpgid(0, 0); "
             # libraries size their pools when they are loaded
-            "import os, sys; os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1'); "
+            "os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1'); "
             f"sys.path[:] = {sys.path!r}; from elacsym.engine.build_worker import serve; serve({nice})"
         )
         process = await asyncio.create_subprocess_exec(
@@ -162,8 +165,6 @@ class _Worker:
             script,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            # Ctrl-C is for the server
-            start_new_session=True,
         )
         return cls(process, nice)
 

@@ -41,6 +41,8 @@ T = TypeVar("T")
 NeedsOf = Callable[[Schema], Needs]
 
 _INLINE_IDS = 8
+# a namespace counts as queried for so long after a query
+_QUERIED_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class EngineSettings:
 class Services:
     """What every namespace of a process shares. `store` is the wrapped store, `cache` holds immutable
     objects, `builder` makes segments, `tuning` knows how hard to look, `claims` says what this node may
-    write."""
+    write, `fold_wanted` is set when a tail has become long enough to be folded."""
 
     store: ObjectStore
     cache: ObjectCache
@@ -75,6 +77,7 @@ class Services:
     builder: Builder
     tuning: Tuning
     claims: Claims = field(default_factory=ClaimsOfAll)
+    fold_wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Namespace:
@@ -102,6 +105,7 @@ class Namespace:
         )
         self._pace = Pace(services.settings.fold_bytes)
         self.used_s = services.clock.monotonic_s()
+        self._queried_s = -_QUERIED_S
         # jobs of a kind on one namespace exclude each other within a process; everything else is left to the
         # manifest's compare-and-swap, as it is across processes
         self._jobs: dict[str, asyncio.Lock] = {}
@@ -119,6 +123,15 @@ class Namespace:
         if needs is not None:
             self._ahead = asyncio.create_task(self._open_ahead(needs), name=f"open ahead {self.name}")
         await self.reader.open()
+
+    @property
+    def is_fold_wanted(self) -> bool:
+        """Whether the tail is long enough to be folded."""
+        return self.reader.unfolded_bytes >= self.services.settings.fold_bytes
+
+    @property
+    def _is_queried(self) -> bool:
+        return self.services.clock.monotonic_s() - self._queried_s < _QUERIED_S
 
     @contextmanager
     def used(self) -> Iterator[None]:
@@ -184,6 +197,8 @@ class Namespace:
         committed = await self.writer.write(
             item, deadline_s=deadline_s, ignores_pressure=request.ignores_pressure
         )
+        if self.is_fold_wanted:
+            self.services.fold_wanted.set()
         effects = committed.detail if isinstance(committed.detail, Effects) else None
         return WriteResult(committed.count, Token(committed.inc, committed.seq), effects)
 
@@ -243,6 +258,7 @@ class Namespace:
         since_s: when the request came; a view that was proven current since then needs no other proof.
         """
         self._touch()
+        self._queried_s = self.used_s
         if consistency.level == "strong":
             if since_s is None or not self.reader.is_current_since(since_s):
                 await self.reader.check()
@@ -279,7 +295,9 @@ class Namespace:
         """Let folding keep up with writes, within half of the time that a write has."""
         clock = self.services.clock
         now_s = clock.monotonic_s()
-        delay_s = self._pace.delay_s(now_s, size_bytes, self.reader.unfolded_bytes)
+        delay_s = self._pace.delay_s(
+            now_s, size_bytes, self.reader.unfolded_bytes, is_queried=self._is_queried
+        )
         if deadline_s is not None:
             delay_s = min(delay_s, max(0.0, deadline_s - now_s) / 2)
         if delay_s > 0.0:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from elacsym.compute import Compute
 from elacsym.engine import payload
-from elacsym.engine.memtable import Memtable, Touched, is_short
+from elacsym.engine.memtable import LONG_BYTES, Chunk, Memtable, Touched, is_short
 from elacsym.engine.payload import RowChanges
 from elacsym.engine.segment import SegmentPart
 from elacsym.format.manifest import Home, Manifest, SegmentRef
@@ -82,6 +82,7 @@ class NamespaceView:
         self._snapshot: SearchSnapshot | None = None
         self._own: dict[str, RowChanges] = {}
         self._joining: asyncio.Task[None] | None = None
+        self._readying: set[asyncio.Task[None]] = set()
         self._is_known = asyncio.Event()
 
     def reset(self, manifest: Manifest) -> None:
@@ -134,6 +135,8 @@ class NamespaceView:
         """Let go of what was made of the segments' files; chunks are no longer joined."""
         if self._joining is not None:
             self._joining.cancel()
+        for task in self._readying:
+            task.cancel()
         for state in self.segments:
             state.part.forget()
 
@@ -176,6 +179,20 @@ class NamespaceView:
         self.memtable.apply(entry.seq, changes)
         self.tail = entry.seq + 1
         self._snapshot = None
+        if changes and self.memtable.chunks[-1:]:
+            self._get_ready(self.memtable.chunks[-1])
+
+    def _get_ready(self, chunk: Chunk) -> None:
+        """Make of a long chunk what queries are going to look at, behind them: the norms of its vectors."""
+        if chunk.size_bytes < LONG_BYTES:
+            return
+        names = [name for name in self.looked_at().vectors if self.schema.stored(name) in chunk.arrays]
+        if not names:
+            return
+        seen = chunk.under(self.schema)
+        task = asyncio.create_task(self._compute.bulk.run(_norms_made, seen, names), name="norms of a chunk")
+        self._readying.add(task)
+        task.add_done_callback(self._readying.discard)
 
     def schema_after(self, seq: int) -> Schema:
         """The schema after slot `seq`, which is not folded."""
@@ -280,6 +297,11 @@ def _rows_of(parts: Sequence[SegmentPart], ids: Sequence[IdColumn]) -> Steps[Seq
     opened = yield from together([part.ids() for part in parts])
     found = yield from together([o.rows_of(wanted) for o, wanted in zip(opened, ids, strict=True)])
     return found
+
+
+def _norms_made(chunk: Chunk, names: Sequence[str]) -> None:
+    for name in names:
+        _ = chunk.vector_column(name).norms
 
 
 def _known(alive: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:

@@ -39,6 +39,8 @@ _RETRY_S_MAX = 60.0
 _OPERATIONS_PERIOD_S = 3_600.0
 # a tail that another node should fold is left to it for so many times the age at which a fold is due
 _PATIENCE = 4
+# long tails are looked for at most this often
+_WATCH_S = 0.05
 # queries on a namespace that is let go of may take their time
 _CLOSING_S_MAX = 1.0
 
@@ -71,7 +73,7 @@ class Upkeep:
         adoption = Adoption(
             database, self._duties, lambda name: self._queue.offer("fold", name), self._queue.holds
         )
-        self._loops = (self._loop, adoption.run) if is_indexer else (self._loop,)
+        self._loops = (self._loop, self._watch, adoption.run) if is_indexer else (self._loop,)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -97,6 +99,15 @@ class Upkeep:
                 # the supervisor outlives whatever a round meets; the round is counted and logged
                 UPKEEP_RUNS.labels(job="round", outcome="failed").inc()
                 _log.exception("upkeep round failed")
+
+    async def _watch(self) -> None:
+        """Fold a tail that has become long at once: by the next round it would be much longer."""
+        wanted = self._services.fold_wanted
+        while True:
+            await wanted.wait()
+            wanted.clear()
+            self._offer(self._services.clock.monotonic_s())
+            await asyncio.sleep(_WATCH_S)
 
     async def run_once(self) -> None:
         """One round over all open namespaces, to its end: fold and merge what is due, collect garbage, evict
@@ -183,9 +194,7 @@ class Upkeep:
         if not is_owned:
             return now_s - since_s >= _PATIENCE * settings.fold_age_s
         return (
-            reader.unfolded_bytes >= settings.fold_bytes
-            or slots >= settings.fold_slots
-            or now_s - since_s >= settings.fold_age_s
+            namespace.is_fold_wanted or slots >= settings.fold_slots or now_s - since_s >= settings.fold_age_s
         )
 
     async def _remember_dropped(self, now_s: float) -> None:

@@ -246,3 +246,16 @@ async def _until(condition) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("it did not happen")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="schedulers differ")
+async def test_processes_give_way_within_the_session_of_the_server_but_not_to_its_signals(tmp_path):
+    async with _builder(tmp_path / "build") as builder:
+        await builder.build(fold_plan(SHAPES["vector"], 100))
+        await builder.build(await merge_plan(SHAPES["vector"], tmp_path / "files", 100))
+        folding, merging = _pids(builder)
+        assert [os.sched_getscheduler(pid) for pid in (folding, merging)] == [os.SCHED_BATCH, os.SCHED_IDLE]
+        for pid in (folding, merging):
+            assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
+            # niceness counts among processes of a session, Ctrl-C goes to a process group
+            assert (os.getsid(pid), os.getpgid(pid)) == (os.getsid(0), pid)

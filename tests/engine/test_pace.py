@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elacsym.engine.pace import DELAY_S_MAX, FREE_FOLDS, Pace
+from elacsym.engine.pace import DELAY_S_MAX, FREE_FOLDS, FREE_FOLDS_QUERIED, Pace
 
 MIB = 2**20
 FOLD = 16 * MIB
@@ -23,6 +23,13 @@ def test_writes_over_a_long_tail_come_at_the_rate_of_a_fold_a_second():
 def test_a_tail_twice_as_long_halves_the_rate():
     short, long = (Pace(FOLD).delay_s(0.0, MIB, FREE_FOLDS * FOLD * times + 1) for times in (1, 2))
     assert abs(long / short - 2) < 0.001
+
+
+def test_where_queries_are_asked_writes_wait_earlier():
+    pace, unfolded_bytes = Pace(FOLD), FREE_FOLDS_QUERIED * FOLD
+    assert pace.delay_s(0.0, MIB, unfolded_bytes, is_queried=True) == 0.0
+    assert pace.delay_s(0.0, MIB, unfolded_bytes + 1, is_queried=False) == 0.0
+    assert pace.delay_s(0.0, MIB, unfolded_bytes + 1, is_queried=True) > 0.0
 
 
 def test_time_that_passed_is_not_saved_up():

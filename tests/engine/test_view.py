@@ -237,6 +237,8 @@ async def test_a_long_tail_is_not_searched_on_the_event_loop(tmp_path):
     """It has no codes: eight thousand rows that were taken for coded ones held the loop up for 10 ms."""
     database = await open_database(cache_path=tmp_path)
     await database.create("docs", schema(dimensions=1024))
+    view = (await database.namespace("docs")).view
+    view._compute = HeldBulk()  # so that nobody but queries computes norms
     query = Query(legs=(VectorLeg("vector", np.ones(1024, np.float32)),), top_k=3, explain=True)
     matrix = np.random.default_rng(1).standard_normal((8_000, 1024), np.float32)
 
@@ -251,4 +253,21 @@ async def test_a_long_tail_is_not_searched_on_the_event_loop(tmp_path):
     assert (await database.query("docs", query)).plan["where"] == "inline"
     assert await where(610, 7_390) == "pool"
     assert (await database.query("docs", query)).plan["where"] == "pool"
+    await database.close()
+
+
+async def test_what_queries_look_at_in_a_new_chunk_is_made_behind_them(tmp_path):
+    """The first query over a thousand new rows computed their norms, which took milliseconds."""
+    database = await open_database(cache_path=tmp_path)
+    await database.create("docs", schema(dimensions=1024))
+    view = (await database.namespace("docs")).view
+    query = Query(legs=(VectorLeg("vector", np.ones(1024, np.float32)),), top_k=3)
+    rng = np.random.default_rng(1)
+    for first, is_queried in ((0, False), (100, True)):
+        await database.write("docs", upsert(*(document(first + i, rng, 1024) for i in range(100))))
+        await asyncio.sleep(0)
+        chunk = view.memtable.chunks[-1]
+        assert ("vector" in chunk.vector_columns) == is_queried
+        assert (await database.query("docs", query)).hits[0].id is not None
+    assert "norms" in vars(chunk.vector_columns["vector"])
     await database.close()

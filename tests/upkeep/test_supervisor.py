@@ -152,3 +152,21 @@ async def test_a_namespace_that_is_in_use_does_not_hold_upkeep_up(tmp_path, monk
             await Upkeep(database).run_once()
         assert database.opened() == []
     await database.close()
+
+
+async def test_a_tail_that_has_become_long_is_folded_before_the_next_round(tmp_path):
+    database = await open_database(cache_path=tmp_path, settings=replace(FAST, fold_bytes=64 * 1024))
+    upkeep = Upkeep(database, period_s=3_600.0)
+    upkeep.start()
+    rng = np.random.default_rng(1)
+    await database.create("a", schema())
+    await database.write("a", upsert(document(0, rng)))
+    await asyncio.sleep(0.1)
+    assert await _slots(database, "a") > 0
+    await database.write("a", upsert(*(document(i, rng) for i in range(1_000))))
+    async with asyncio.timeout(10):
+        while await _slots(database, "a"):
+            await asyncio.sleep(0.01)
+    assert len((await database.query("a", ALL)).hits) == 1_000
+    await upkeep.stop()
+    await database.close()
