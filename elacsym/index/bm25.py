@@ -143,7 +143,14 @@ class TermList:
 
     def shares_at(self, work: Work) -> Floats:
         """(m,) what the term adds in these rows, 0 where it is absent. A new array."""
-        return self.shares(self.postings.at(work.rows), work.norms_of(self.field))
+        frequencies = self.postings.at(work.rows)
+        if self.postings.rows is None or len(frequencies) <= _NEEDLES_MAX:
+            return self.shares(frequencies, work.norms_of(self.field))
+        # few of the rows have it
+        places = frequencies.nonzero()[0]
+        found, norms = np.zeros(len(frequencies)), self.field.norms(work.rows.take(places))
+        found[places] = self.shares(frequencies.take(places), norms)
+        return found
 
     def everything(self) -> tuple[Rows, Floats]:
         """(p,) the rows of the term, and its shares."""

@@ -168,16 +168,46 @@ class Search:
 
     def _collect_by_bounds(self) -> None:
         """The lists from the highest bound down, until what is left cannot reach the bar."""
-        for i, one in enumerate(self._lists):
+        for i in range(self._collect_first(), len(self._lists)):
             if self._bounds[i] + self._after[i] < self._best.bar:
                 break
+            one = self._lists[i]
             if isinstance(one, TermList):
                 self._collect_postings(i, one)
-                continue
-            # what is listed is alive
-            mask = None if self._chosen is None or self._chosen.is_all else self._chosen.mask
-            rows, shares = one.selected(self._least_share(i), mask)
-            self._collect(i, Work(rows), shares)
+            else:
+                rows, shares = one.selected(self._least_share(i), self._mask_of_scored())
+                self._collect(i, Work(rows), {self._places[i]: shares})
+
+    def _collect_first(self) -> int:
+        """Look at the first lists at once if few rows of each may be answered: one after another they would
+        hardly raise the bar. How many lists that were."""
+        if self._best.bar > 0:
+            return 0
+        found: list[Rows] = []
+        shares: dict[int, Floats] = {}
+        count = 0
+        for i, one in enumerate(self._lists):
+            if count >= self._best.depth:
+                break
+            if isinstance(one, TermList):
+                if self._rows is None or one.postings.rows is None:
+                    break
+                rows, _ = self._selected(i, one, 1, None)
+            elif self._chosen is None and len(one.rows) > _ROWS_AT_ONCE:
+                break
+            else:
+                rows, shares[self._places[i]] = one.selected(0.0, self._mask_of_scored())
+            if count + len(rows) > _ROWS_AT_ONCE:
+                break
+            count += len(rows)
+            found.append(rows)
+        if count:
+            self._collect(-1, Work(_united(found)), shares if len(found) == len(shares) == 1 else {})
+        return len(found)
+
+    def _mask_of_scored(self) -> Bools | None:
+        """The rows of lists by shares that may be answered; None: all, since what is listed is alive."""
+        return None if self._chosen is None or self._chosen.is_all else self._chosen.mask
 
     def _collect_postings(self, i: int, one: TermList) -> None:
         below, least = None, max(1, one.least_frequency(self._least_share(i)))
@@ -208,24 +238,26 @@ class Search:
         rows, frequencies = self._selected(i, one, least, below)
         work = Work(rows)
         if len(rows):
-            self._collect(i, work, one.shares(frequencies, work.norms_of(one.field)))
+            shares = one.shares(frequencies, work.norms_of(one.field))
+            self._collect(i, work, {self._places[i]: shares})
 
-    def _collect(self, i: int, work: Work, first: Floats) -> None:
-        """Find the rows among these that have no term before the i-th, whose shares are given."""
+    def _collect(self, i: int, work: Work, shares: dict[int, Floats]) -> None:
+        """Find the best of these rows, as far as they have no term before the i-th. shares: those of the i-th
+        list, by place; i is -1 where no list has been looked at."""
         if not len(work.rows):
             return
         self.scored += len(work.rows)
-        shares: dict[int, Floats] = {self._places[i]: first}
         if len(work.rows) > _ROWS_AT_ONCE:
             self._prune(i, work, shares)
         else:
-            for j in range(i + 1, len(self._lists)):
-                shares[self._places[j]] = self._lists[j].shares_at(work)
+            for place, one in zip(self._places[i + 1 :], self._lists[i + 1 :], strict=True):
+                if place not in shares:
+                    shares[place] = one.shares_at(work)
         scores, rows = self._summed(shares), work.rows
-        kept = (scores >= self._best.bar).nonzero()[0]
-        if len(kept) < len(rows):
+        if self._best.bar > 0:
+            kept = (scores >= self._best.bar).nonzero()[0]
             rows, scores = rows.take(kept), scores.take(kept)
-        for before in self._lists[:i]:
+        for before in self._lists[: max(0, i)]:
             if not len(rows):
                 return
             kept = (~before.has(rows)).nonzero()[0]
@@ -236,19 +268,22 @@ class Search:
 
     def _prune(self, i: int, work: Work, shares: dict[int, Floats]) -> None:
         """Look up the terms behind the i-th one after another, leaving out what cannot reach the bar."""
-        so_far = self._weights[i] * shares[self._places[i]]
-        if self._bounds[i] > self._best.bar:
+        first = shares[self._places[i]]
+        so_far = first if self._weights[i] == 1 else self._weights[i] * first
+        # else the i-th term alone cannot put the bar where any row is left out
+        if max(self._bounds[i], self._best.bar) > self._after[i]:
             self._best.offer(so_far)
         last = len(self._lists) - 1
         for j in range(i + 1, last + 1):
-            kept = (so_far >= self._best.bar - self._after[j - 1]).nonzero()[0]
-            if len(kept) < len(work.rows):
+            least = self._best.bar - self._after[j - 1]
+            if least > 0:
+                kept = (so_far >= least).nonzero()[0]
                 work.keep(kept)
                 so_far = so_far.take(kept)
                 for known in shares:
                     shares[known] = shares[known].take(kept)
             more = shares[self._places[j]] = self._lists[j].shares_at(work)
-            so_far = so_far + self._weights[j] * more
+            so_far = so_far + (more if self._weights[j] == 1 else self._weights[j] * more)
             if j < last:
                 self._best.offer(so_far)
 
@@ -312,3 +347,15 @@ class Search:
 
 def _rows_total(one: AnyList) -> int:
     return one.postings.rows_total if isinstance(one, TermList) else one.rows_total
+
+
+def _united(lists: Sequence[Rows]) -> Rows:
+    """The rows that are in any of some lists, ascending; each list ascends."""
+    filled = [rows for rows in lists if len(rows)]
+    if len(filled) == 1:
+        return filled[0]
+    rows = np.concatenate(filled)
+    rows.sort()
+    is_new = np.ones(len(rows), np.bool_)
+    np.not_equal(rows[1:], rows[:-1], out=is_new[1:])
+    return rows.compress(is_new)

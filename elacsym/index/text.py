@@ -92,7 +92,7 @@ class Postings:
             return self.frequencies.take(rows)
         if not self.count:
             return np.zeros(len(rows), np.uint8)
-        if len(rows) * _NEEDLE_COST > self.count + self.rows_total // 16:
+        if len(rows) * _NEEDLE_COST > self.count + self.rows_total // 32:
             return self.by_row().take(rows)
         needles = rows.astype(self.rows.dtype)
         places = self.rows.searchsorted(needles)

@@ -240,7 +240,7 @@ def test_a_leg_tells_the_terms_that_live_rows_have_and_what_it_took():
     figures = resident(relevant(snapshot, leg, live_rows(snapshot), 5)).figures()
     assert figures["terms"] == ["cat", "dog"]
     assert figures["postings"] == 3
-    assert figures["rows_scored"] == 3
+    assert figures["rows_scored"] == 2
 
 
 def test_a_query_without_tokens_and_a_snapshot_without_parts_have_no_answer():
