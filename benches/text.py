@@ -60,6 +60,9 @@ class TextPart:
     def ids(self) -> Steps[Any]:
         return done(self)
 
+    def documents(self, rows: npt.NDArray[np.int64]) -> Steps[list[int]]:
+        return done((rows + self._first).tolist())
+
     def select(self, rows: npt.NDArray[np.int64]) -> Steps[IdColumn]:
         return done(IdColumn("uint", pa.array((rows + self._first).astype(np.uint64))))
 
