@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elacsym.index.text import Postings
-from elacsym.index.text_build import DENSE_ROWS_MIN, DENSE_SHARE, WIDE, Bools, Unsigned
+from elacsym.index.text_build import DENSE_ROWS_MIN, WIDE, Bools, Unsigned
 from elacsym.types import FullText
 
 Floats = npt.NDArray[np.float64]
@@ -31,6 +31,8 @@ Rows = npt.NDArray[np.intp]
 
 # norms are looked up by length where the longest text has at most so many tokens
 _LENGTHS_TABLED_MAX = 2**14
+# joined postings are dense from 1/_JOINED_DENSE_SHARE of the rows on: they are looked into more than once
+_JOINED_DENSE_SHARE = 16
 # up to so many rows are looked up by binary search; for more, a mask tells the few that are in both lists
 _NEEDLES_MAX = 256
 
@@ -268,7 +270,7 @@ def joined(postings: Sequence[Postings | None], sizes: Sequence[int]) -> Posting
     total, count = sum(sizes), sum(one.count for one in postings if one is not None)
     starts = [0, *accumulate(sizes)]
     present = [(start, one) for start, one in zip(starts, postings, strict=False) if one is not None]
-    if count * DENSE_SHARE >= total >= DENSE_ROWS_MIN:
+    if count * _JOINED_DENSE_SHARE >= total >= DENSE_ROWS_MIN:
         by_row = np.zeros(total, np.result_type(*(one.frequencies for _, one in present)))
         for start, one in present:
             part = by_row[start : start + one.rows_total]

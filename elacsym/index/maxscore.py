@@ -28,6 +28,9 @@ _SELECTIVE = 16
 _FEW = 8
 
 
+# among so many scores equal ones are looked for first
+_EQUAL_MIN = 256
+
 # what is not 0 as float32 is above half of its smallest number
 _LEAST = math.nextafter(2.0**-150, 1.0)
 
@@ -46,21 +49,24 @@ class Best:
 
     def offer(self, scores: Floats) -> None:
         """Raise the bar to where scores of distinct rows, begun or whole, put it by themselves."""
-        place = len(scores) - self.depth
-        if place >= 0:
-            scores = scores.copy()
-            scores.partition(place)
-            self._raise(float(scores[place]))
+        if len(scores) >= self.depth:
+            self._raise(_last_of_best(scores, self.depth))
 
     def add(self, scores: Floats) -> None:
         """Take note of whole scores; a row's is added once."""
         known = scores if self._scores is None else np.concatenate([self._scores, scores])
         place = len(known) - self.depth
-        if place >= 0:
+        if place >= 0 and len(known) <= _EQUAL_MIN:
             known = known.copy()
             known.partition(place)
             known = known[place:]
             self._raise(float(known[0]))
+        elif place >= 0:
+            last = _last_of_best(known, self.depth)
+            self._raise(last)
+            above = known.compress(known > last)
+            known = np.full(self.depth, last)
+            known[: len(above)] = above
         self._scores = known
 
     def _raise(self, score: float) -> None:
@@ -343,6 +349,22 @@ class Search:
                 if least:
                     wanted &= other.postings.frequencies >= least
         return wanted
+
+
+def _last_of_best(scores: Floats, depth: int) -> float:
+    """The least of the best `depth`; there are so many. Many scores are equal often, which partitioning takes
+    long for."""
+    if len(scores) > _EQUAL_MIN:
+        pivot = scores[len(scores) // 2]
+        above = scores.compress(scores > pivot)
+        if len(above) < depth <= np.count_nonzero(scores >= pivot):
+            return float(pivot)
+        if len(above) >= depth:
+            scores = above
+    place = len(scores) - depth
+    scores = scores.copy()
+    scores.partition(place)
+    return float(scores[place])
 
 
 def _rows_total(one: AnyList) -> int:

@@ -190,6 +190,24 @@ def test_the_bar_rises_with_the_best_scores_only():
     assert best.bar == pytest.approx(4.0, rel=1e-5)
 
 
+@pytest.mark.parametrize("depth", [1, 7, 300])
+@pytest.mark.parametrize("values", [2, 40, 10**9])
+def test_the_bar_is_the_last_of_the_best_however_many_are_equal(depth, values):
+    rng = np.random.default_rng(depth)
+    offered, added, seen = Best(depth), Best(depth), np.empty(0)
+    for count in (3, 200, 900, 5_000):
+        scores = rng.integers(1, values, count, endpoint=True).astype(np.float64)
+        before = scores.copy()
+        offered.offer(scores)
+        added.add(scores)
+        assert (scores == before).all()
+        seen = np.concatenate([seen, scores])
+        if len(seen) >= depth:
+            assert added.bar == pytest.approx(np.sort(seen)[-depth], rel=2e-6)
+        if count >= depth:
+            assert np.sort(scores)[-depth] * (1 - 2e-6) <= offered.bar <= added.bar
+
+
 @pytest.mark.parametrize("frequency_max", [1, 2, 7, 254, 255])
 @pytest.mark.parametrize("options", [FullText(), FullText(k1=0.01, b=0.0), FullText(k1=3.0, b=1.0)])
 def test_bounds_hold_for_every_frequency_and_length(options, frequency_max):
