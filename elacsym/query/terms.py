@@ -26,7 +26,7 @@ from elacsym.index.bm25 import (
     joined,
 )
 from elacsym.index.text import Postings, Term, TextIndex
-from elacsym.index.text_build import Bools, Unsigned
+from elacsym.index.text_build import Bools
 from elacsym.index.tokenize import Analyzer, analyzer
 from elacsym.query.ast import Bm25
 from elacsym.query.columns import Ints
@@ -70,8 +70,7 @@ def _within_budget() -> Remembered[Any]:
 class FieldMemory:
     """What a snapshot remembers of a field; nothing that would hold a file open.
 
-    queries: the terms of texts, sorted, with their counts; known: by term; lengths: by run of several parts,
-    their lengths joined.
+    queries: the terms of texts, sorted, with their counts; known: by term; rows: by run of several parts.
     """
 
     settings: FullText
@@ -79,7 +78,7 @@ class FieldMemory:
     scoring: FieldScoring | None = None
     queries: Remembered[dict[str, int]] = field(default_factory=_within_budget)
     known: Remembered[Known] = field(default_factory=_within_budget)
-    lengths: dict[range, Unsigned] = field(default_factory=dict)
+    rows: dict[range, FieldRows] = field(default_factory=dict)
 
     def keep(self, term: str, known: Known) -> None:
         """Remember a term as it is now."""
@@ -92,8 +91,8 @@ class Clause:
 
     indexes: by part, None where no row lives; none at all where what is wanted was remembered. terms: the
     query's, sorted, with their counts; known: those that are remembered, and after `looked_up` those that
-    live rows have, sorted. lists: by run of parts, as far as they are made. prefix: what a term may begin
-    with to count.
+    live rows have, sorted. lists, rows: by run of parts, as far as they are made. prefix: what a term may
+    begin with to count.
     """
 
     attribute: str
@@ -104,6 +103,7 @@ class Clause:
     prefix: str | None
     indexes: Sequence[TextIndex | None] = ()
     lists: dict[range, FieldLists] = field(default_factory=dict)
+    rows: dict[range, FieldRows] = field(default_factory=dict)
 
     @property
     def scoring(self) -> FieldScoring:
@@ -265,64 +265,63 @@ def term_lists(snapshot: SearchSnapshot, one: Clause, run: range, matches: Match
 
 def _term_list(snapshot: SearchSnapshot, one: Clause, term: str, run: range, matches: Matches) -> AnyList:
     """The list of a term over a run; remembered where it is worth it, and complete."""
-    known, key = one.known[term], (one.terms[term], run)
-    found = known.lists.get(key)
+    known, count = one.known[term], one.terms[term]
+    found = known.lists.get((count, run))
     if found is not None:
         return found
-    views, indexes = snapshot.parts[run.start : run.stop], one.indexes[run.start : run.stop]
-    entries = known.terms[run.start : run.stop]
-    # a part that is not whole may lack the postings of terms, where nothing matches
-    postings = [
-        index.postings(entry)
-        if index is not None and entry is not None and (index.is_whole or matches.counts[part])
-        else None
-        for part, index, entry in zip(run, indexes, entries, strict=True)
-    ]
-    made = _made(one, term, run, postings, [view.part.rows for view in views])
-    is_complete = all(
-        part is not None or entry is None or index is None
-        for part, entry, index in zip(postings, entries, indexes, strict=True)
-    )
-    if made is None or made.postings.count <= _SCORED_MAX:
-        alive = _alive(snapshot, run)
-        total = sum(view.part.rows for view in views)
-        found = ScoredList.of(made, alive) if made is not None else ScoredList.none(total)
-        size_bytes = found.size_bytes
-    else:
+    postings, most, is_complete = _postings(one, known, run, matches)
+    sizes = [snapshot.parts[part].part.rows for part in run]
+    if most:
+        whole = joined(postings, sizes)
+        weight = one.scoring.weight(known.live, count)
+        found = TermList(_field_rows(one, run, sizes), whole, weight, most)
+        size_bytes = whole.size_bytes
         # of a single part these are views of its file
-        found, is_complete = made, is_complete and len(run) > 1
-        size_bytes = made.postings.size_bytes
-    if is_complete:
-        known.lists[key] = found
+        is_kept = len(run) > 1
+    if found is None or whole.count <= _SCORED_MAX:
+        found = ScoredList.none(sum(sizes)) if found is None else ScoredList.of(found, _alive(snapshot, run))
+        size_bytes, is_kept = found.size_bytes, True
+    if is_kept and is_complete:
+        known.lists[count, run] = found
         known.lists_bytes += size_bytes
         one.memory.keep(term, known)
     return found
 
 
-def _made(
-    one: Clause, term: str, run: range, postings: Sequence[Postings | None], sizes: Sequence[int]
-) -> TermList | None:
-    """The list of a term of some postings, by part of a run; None where there are none."""
-    if all(part is None for part in postings):
-        return None
-    known = one.known[term]
-    most = max(entry.frequency_max for entry in known.terms[run.start : run.stop] if entry is not None)
-    weight = one.scoring.weight(known.live, one.terms[term])
-    return TermList(FieldRows(one.scoring, _lengths(one, run, sizes)), joined(postings, sizes), weight, most)
+def _postings(
+    one: Clause, known: Known, run: range, matches: Matches
+) -> tuple[list[Postings | None], int, bool]:
+    """The postings of a term by part of a run, None where no row has it, or no row matches and they are not
+    at hand; how often a row of these may have it, 0 if none does; whether none is missing."""
+    postings: list[Postings | None] = []
+    most, is_complete = 0, True
+    for part in run:
+        entry, index = known.terms[part], one.indexes[part]
+        if entry is None or index is None:
+            postings.append(None)
+        elif index.is_whole or matches.counts[part]:
+            postings.append(index.postings(entry))
+            most = max(most, entry.frequency_max)
+        else:
+            postings.append(None)
+            is_complete = False
+    return postings, most, is_complete
 
 
-def _lengths(one: Clause, run: range, sizes: Sequence[int]) -> Unsigned:
-    """(rows,) the lengths of a run's rows."""
-    first = one.indexes[run.start]
-    if len(run) == 1 and first is not None:
-        return first.lengths
-    lengths = one.memory.lengths.get(run)
-    if lengths is None:
-        indexes = zip(sizes, one.indexes[run.start : run.stop], strict=True)
-        lengths = one.memory.lengths[run] = np.concatenate(
-            [np.zeros(rows, np.uint8) if index is None else index.lengths for rows, index in indexes]
-        )
-    return lengths
+def _field_rows(one: Clause, run: range, sizes: Sequence[int]) -> FieldRows:
+    """The field over a run, the same for all its terms; remembered with the snapshot if it is no view of a
+    file."""
+    rows = (one.memory.rows if len(run) > 1 else one.rows).get(run)
+    if rows is None:
+        lengths = [
+            np.zeros(size, np.uint8) if index is None else index.lengths
+            for size, index in zip(sizes, one.indexes[run.start : run.stop], strict=True)
+        ]
+        if len(run) == 1:
+            rows = one.rows[run] = FieldRows(one.scoring, lengths[0])
+        else:
+            rows = one.memory.rows[run] = FieldRows(one.scoring, np.concatenate(lengths))
+    return rows
 
 
 def _alive(snapshot: SearchSnapshot, run: range) -> Bools | None:
