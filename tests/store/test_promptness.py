@@ -7,7 +7,14 @@ import pytest
 from elacsym.store import promptness
 from elacsym.store.local import LocalStore
 from elacsym.store.memory import MemoryStore
-from elacsym.store.promptness import DISTRUST_S, PROMPT_READS, PROMPT_S, Promptness
+from elacsym.store.promptness import (
+    DISTRUST_S_MAX,
+    DISTRUST_S_MIN,
+    FORGIVEN_READS,
+    PROMPT_READS,
+    PROMPT_S,
+    Promptness,
+)
 from elacsym.store.wrapper import is_unchanged_now
 
 
@@ -39,7 +46,25 @@ def test_one_slow_read_loses_it_for_a_while_and_it_must_be_earned_again(now):
     one.note(2 * PROMPT_S)
     _earn(one)
     assert not one.is_given
-    now[0] += DISTRUST_S
+    now[0] += DISTRUST_S_MIN
+    assert one.is_given
+
+
+def test_every_slow_read_loses_it_for_longer_until_many_were_prompt(now):
+    one = Promptness()
+    for _ in range(20):
+        _earn(one)
+        one.note(2 * PROMPT_S)
+    _earn(one)
+    now[0] += DISTRUST_S_MAX - 0.01
+    assert not one.is_given
+    now[0] += 0.01
+    assert one.is_given
+    for _ in range(FORGIVEN_READS):
+        one.note(PROMPT_S / 2)
+    one.note(2 * PROMPT_S)
+    _earn(one)
+    now[0] += DISTRUST_S_MIN
     assert one.is_given
 
 
@@ -57,7 +82,7 @@ async def test_a_folder_that_was_not_yet_prompt_tells_nothing(tmp_path):
     assert not is_unchanged_now(store, "manifest", etag, "wal/1")
 
 
-async def test_reads_in_threads_earn_it(tmp_path):
+async def test_reads_in_threads_earn_it(tmp_path, now):
     store = LocalStore(tmp_path)
     etag = await store.put_if_absent("manifest", b"one")
     for _ in range(100 * PROMPT_READS):
