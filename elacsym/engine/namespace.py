@@ -8,10 +8,12 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from elacsym.clock import Clock
 from elacsym.compute import Compute
+from elacsym.engine.batching import Batcher, answers
 from elacsym.engine.build import Builder
 from elacsym.engine.draft import drafted
 from elacsym.engine.pace import Pace
@@ -27,7 +29,8 @@ from elacsym.log.reader import LogReader
 from elacsym.log.settings import LogSettings
 from elacsym.log.writer import LogWriter
 from elacsym.query.ast import Hit, Query, QueryResult
-from elacsym.query.execute import checked, execute
+from elacsym.query.cost import is_small
+from elacsym.query.execute import EffortOf, checked, execute
 from elacsym.query.hits import documents
 from elacsym.query.plan import Needs
 from elacsym.query.searchable import SearchSnapshot
@@ -104,6 +107,7 @@ class Namespace:
             claims=services.claims,
         )
         self._pace = Pace(services.settings.fold_bytes)
+        self._batcher = Batcher(self._fresh, self._refreshed, self._effort_of, services.compute)
         self.used_s = services.clock.monotonic_s()
         self._queried_s = -_QUERIED_S
         # jobs of a kind on one namespace exclude each other within a process; everything else is left to the
@@ -203,8 +207,13 @@ class Namespace:
         return WriteResult(committed.count, Token(committed.inc, committed.seq), effects)
 
     async def query(self, query: Query, *, since_s: float | None = None) -> QueryResult:
-        """Answer one query from one snapshot. since_s: see `snapshot`."""
-        return await self._read(query.consistency, since_s, lambda snapshot: self._answer(snapshot, query))
+        """Answer one query from one snapshot, together with others that wait. since_s: see `snapshot`."""
+        if query.explain or not is_small(query):
+            # its figures are its own, and others do not wait until it is checked
+            return await self._read(query.consistency, since_s, lambda snapshot: self._alone(snapshot, query))
+        result, snapshot = await self._batcher.answer(query, since_s)
+        self._observe(snapshot, query)
+        return result
 
     async def queries(
         self, queries: Sequence[Query], consistency: Consistency, *, since_s: float | None = None
@@ -215,19 +224,24 @@ class Namespace:
         async def answer(snapshot: SearchSnapshot) -> list[QueryResult]:
             # before any of them costs anything
             fitting = [await checked(query, snapshot.schema, self.services.compute) for query in queries]
-            # at once, so that what they have to fetch is fetched beside each other
-            return await asyncio.gather(*(self._answer(snapshot, query) for query in fitting))
+            results = await answers(snapshot, fitting, self.services.compute, self._effort_of(snapshot))
+            for query in queries:
+                self._observe(snapshot, query)
+            return results
 
         return await self._read(consistency, since_s, answer)
 
-    async def _answer(self, snapshot: SearchSnapshot, query: Query) -> QueryResult:
-        tuning, inc = self.services.tuning, snapshot.inc
-        result = await execute(
-            snapshot, query, self.services.compute, lambda attribute: tuning.effort(inc, attribute)
-        )
-        # nothing is kept of what was refused: its names and vectors have any size
-        tuning.observe(self.name, inc, query)
+    async def _alone(self, snapshot: SearchSnapshot, query: Query) -> QueryResult:
+        result = await execute(snapshot, query, self.services.compute, self._effort_of(snapshot))
+        self._observe(snapshot, query)
         return result
+
+    def _effort_of(self, snapshot: SearchSnapshot) -> EffortOf:
+        return partial(self.services.tuning.effort, snapshot.inc)
+
+    def _observe(self, snapshot: SearchSnapshot, query: Query) -> None:
+        # nothing is kept of what was refused: its names and vectors have any size
+        self.services.tuning.observe(self.name, snapshot.inc, query)
 
     async def documents(
         self,
@@ -276,11 +290,17 @@ class Namespace:
         answer: Callable[[SearchSnapshot], Awaitable[T]],
     ) -> T:
         try:
-            return await answer(await self.snapshot(consistency, since_s=since_s))
+            return await answer(await self._fresh(consistency, since_s))
         except ObjectMissing:
             # the snapshot's files were collected under it: one fresh start, never a partial answer
-            await self.reader.check()
-            return await answer(await self.view.snapshot())
+            return await answer(await self._refreshed())
+
+    def _fresh(self, consistency: Consistency, since_s: float | None) -> Awaitable[SearchSnapshot]:
+        return self.snapshot(consistency, since_s=since_s)
+
+    async def _refreshed(self) -> SearchSnapshot:
+        await self.reader.check()
+        return await self.view.snapshot()
 
     async def _read_at_tail(self, make: Callable[[SearchSnapshot], Steps[T]]) -> T:
         """What steps give over everything that is applied."""
@@ -325,6 +345,7 @@ class Namespace:
         if self._ahead is not None:
             self._ahead.cancel()
             await asyncio.gather(self._ahead, return_exceptions=True)
+        await self._batcher.close()
         await self.writer.close()
         await self.reader.close()
         if self.view.manifest is not None:

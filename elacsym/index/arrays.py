@@ -50,7 +50,7 @@ ARRAY_BYTES_MAX = 2**31 - 1  # what the 32-bit offsets of an Arrow string or lis
 # files up to this size are read whole with their head: their pieces would be as many units
 EAGER_FILE_BYTES_MAX = 2 * UNIT_BYTES
 # beyond this share of its blocks, an array is fetched whole
-FEW_ROWS = 64  # up to so many are taken one by one
+FEW_ROWS = 256  # up to so many are taken one by one
 _WHOLE_SHARE = 1 / 4
 
 

@@ -127,22 +127,25 @@ class ListCodes:
                 self.pending -= stop - start
 
     def search(
-        self, point: Points, lists: Ints, count: int, selection: Selection | None
+        self, points: Points, lists: Ints, count: int, selection: Selection | None
     ) -> tuple[npt.NDArray[np.float32], Ints]:
-        """The `count` nearest of filled lists: estimated squared distances ascending, and positions.
+        """The `count` nearest of filled lists to each of B points: (B, count) estimated squared distances
+        ascending, and positions.
 
-        lists: nearest first is fastest. May find less than there is: sums that saturate are dropped.
+        points: (B, width). lists: (B, m) for each point, -1 for none; nearest first is fastest. May find less
+        than there is, because sums that saturate are dropped: then infinite, and -1.
         """
         keep_to_one_thread()
-        squares, positions = np.empty(count, np.float32), np.empty(count, np.int64)
-        none = np.zeros(len(lists), np.float32)
+        squares = np.empty((len(points), count), np.float32)
+        positions = np.empty((len(points), count), np.int64)
+        none = np.zeros(lists.shape, np.float32)
         parameters = faiss.SearchParametersIVF()
-        parameters.nprobe = len(lists)
+        parameters.nprobe = lists.shape[1]
         if selection is not None:
             parameters.sel = selection.selector
         self._index.search_preassigned_c(
-            1,
-            faiss.swig_ptr(point),
+            len(points),
+            faiss.swig_ptr(points),
             count,
             faiss.swig_ptr(lists),
             faiss.swig_ptr(none),
@@ -151,9 +154,8 @@ class ListCodes:
             False,
             parameters,
         )
-        if positions[-1] < 0:
-            found = positions >= 0
-            squares, positions = squares[found], positions[found]
+        if positions[:, -1].min() < 0:
+            squares[positions < 0] = np.inf
         return squares, positions
 
 

@@ -8,6 +8,8 @@ the candidates of `nearest` under a bound that holds for any order of summation.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ _ENDS = np.array([[-1.0], [1.0]])
 # (n, d) float32, float16 or int8, finite, components of a row side by side; rows may be any distance apart
 Matrix = npt.NDArray[Any]
 Query = npt.NDArray[np.float32]
+Queries = npt.NDArray[np.float32]  # (B, d), finite
 Norms = npt.NDArray[np.float64]
 Distances = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -76,9 +79,10 @@ def norms_of(matrix: Matrix) -> Norms:
 
 
 def _rounded(
-    matrix: Matrix, norms: Norms, query: npt.NDArray[np.float64], length: float, metric: Metric
+    matrix: Matrix, norms: Norms, query: npt.NDArray[np.float64], length: float | Norms, metric: Metric
 ) -> Distances:
-    """`exact_distances` of a block. query: (d,) float64; length: its norm, not read for l2."""
+    """`exact_distances` of a block. query: (d,) float64, or (m, d), one for each row; length: its norm, or
+    (m,), not read for l2."""
     terms = matrix.astype(np.float64)
     if metric is Metric.L2:
         terms -= query
@@ -86,7 +90,7 @@ def _rounded(
     else:
         lengths, sums = norms * length, np.vecdot(terms, query)
     # both the definition and BLAS err; the rest covers the roundings of the bound itself
-    ends = lengths * (_ENDS * ((2 * len(query) + 16) * _ROUND_WIDE))
+    ends = lengths * (_ENDS * ((2 * terms.shape[1] + 16) * _ROUND_WIDE))
     ends += sums
     low: Distances
     distances: Distances
@@ -97,7 +101,7 @@ def _rounded(
             again = terms[unsettled]
             again *= again
         else:
-            again = terms[unsettled] * query
+            again = terms[unsettled] * (query if query.ndim == 1 else query[unsettled])
         distances[unsettled] = _of_sums(_row_sums(again), lengths[unsettled], metric)
     return distances
 
@@ -182,11 +186,7 @@ def nearest(
         distances, positions = exact_distances(matrix, norms, query, metric), np.arange(count)
     else:
         distances = distances_at(matrix, norms, positions, query, metric)
-    if len(positions) > k:
-        keys = -distances if metric is Metric.DOT else distances
-        within = keys <= np.partition(keys, k - 1)[k - 1]
-        distances, positions = distances[within], positions[within]
-    return distances, positions
+    return _cut(distances, positions, k, metric)
 
 
 def distances_at(matrix: Matrix, norms: Norms, positions: Rows, query: Query, metric: Metric) -> Distances:
@@ -245,23 +245,108 @@ def _products(matrix: Matrix, query: Query, chosen: Rows | None) -> npt.NDArray[
     return products
 
 
+def nearest_each(
+    matrix: Matrix, norms: Norms, counts: Sequence[int], queries: Queries, k: int, metric: Metric
+) -> list[tuple[Distances, Rows]]:
+    """`nearest` for each query among rows of its own, counts[b] after those of the queries before it.
+
+    Positions count from the first of a query's own rows. Cost: as of `nearest`, but numpy is called once for
+    all queries where one call can serve all.
+    """
+    ends = [0, *accumulate(counts)]
+    parts = [slice(*ends[b : b + 2]) for b in range(len(counts))]
+    if len(queries) == 1 or not ends[-1]:
+        return [
+            nearest(matrix[part], norms[part], query, k, metric, None)
+            for part, query in zip(parts, queries, strict=True)
+        ]
+    query_of = np.repeat(np.arange(len(counts)), counts)
+    found = np.arange(ends[-1])
+    if ends[-1] * matrix.shape[1] > BOUNDED_MIN:
+        wide = queries.astype(np.float64)
+        lengths = np.sqrt(np.vecdot(wide, wide))
+        scales = _scales(lengths)
+        scaled = (wide * scales[:, None]).astype(np.float32)
+        products = np.empty(ends[-1], np.float32)
+        for part, query in zip(parts, scaled, strict=True):
+            np.vecdot(matrix[part].astype(np.float32, copy=False), query, out=products[part])
+        with np.errstate(over="ignore"):
+            low, high = _bounds_of(
+                products, norms, lengths[query_of], scales[query_of], matrix.shape[1], metric
+            )
+            narrow, limits = low.astype(np.float32), high.astype(np.float32)
+        kth = [
+            np.partition(limits[part], k - 1)[k - 1] if count > k else np.inf
+            for part, count in zip(parts, counts, strict=True)
+        ]
+        found = (narrow <= np.array(kth, np.float32)[query_of]).nonzero()[0]
+    distances = _exact_each(matrix[found], norms[found], query_of[found], queries, metric)
+    edges = np.searchsorted(found, ends).tolist()
+    answers = []
+    for number, part in enumerate(parts):
+        own = slice(*edges[number : number + 2])
+        answers.append(_cut(distances[own], found[own] - part.start, k, metric))
+    return answers
+
+
+def _exact_each(matrix: Matrix, norms: Norms, query_of: Rows, queries: Queries, metric: Metric) -> Distances:
+    """(m,) `exact_distances` of each row from the query of its own."""
+    lengths = norms_of(queries) if metric is not Metric.L2 else np.zeros(len(queries))
+    distances = np.empty(len(matrix), np.float32)
+    step = max(1, GATHER_BYTES // (16 * max(1, matrix.shape[1])))
+    with np.errstate(over="ignore"):
+        for start in range(0, len(matrix), step):
+            part = slice(start, start + step)
+            whose = query_of[part]
+            wide = queries[whose].astype(np.float64)
+            distances[part] = _rounded(matrix[part], norms[part], wide, lengths[whose], metric)
+    return distances
+
+
+def _cut(distances: Distances, positions: Rows, k: int, metric: Metric) -> tuple[Distances, Rows]:
+    """The k nearest and all that tie with the last of them."""
+    if len(positions) <= k:
+        return distances, positions
+    keys = -distances if metric is Metric.DOT else distances
+    within = keys <= np.partition(keys, k - 1)[k - 1]
+    return distances[within], positions[within]
+
+
+def _scales(lengths: Norms) -> Norms:
+    """Powers of two by which queries of these norms keep every partial sum below the largest float32."""
+    scales: Norms = np.ldexp(1.0, -8 - np.frexp(lengths)[1])
+    return scales
+
+
 def _bounds(
     matrix: Matrix, norms: Norms, query: Query, metric: Metric, chosen: Rows | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """`_bounds_of` the products of the chosen rows with a query."""
+    wide = query.astype(np.float64)
+    norm = np.sqrt(np.vecdot(wide, wide))
+    scale = _scales(norm)
+    products = _products(matrix, (wide * scale).astype(np.float32), chosen)
+    return _bounds_of(products, norms if chosen is None else norms[chosen], norm, scale, len(query), metric)
+
+
+def _bounds_of(
+    products: npt.NDArray[np.float32],
+    norms: Norms,
+    norm: Norms,
+    scale: Norms,
+    dimensions: int,
+    metric: Metric,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Two bounds around what `exact_distances` rounds to float32 (negated for dot): (n,) float64 each.
+
+    products: (n,) inner products of rows of these norms with queries of the norms `norm`, multiplied by
+    `scale`, both (n,) or one for all.
 
     A float32 inner product of d terms errs by at most g·|a||b|, g = d·u / (1 - d·u), u = 2^-24, in any
     order of summation (Higham, section 3.1), plus what underflow takes: at most three smallest normal numbers
     a term, divided by `scale`. Four more terms in g cover the float64 roundings of products and cosines;
     those of squared norms and squared differences stay below 2^-46 of |a|² + |b|² for any dimension allowed.
     """
-    dimensions = matrix.shape[1]
-    norms = norms if chosen is None else norms[chosen]
-    wide = query.astype(np.float64)
-    norm = math.sqrt(np.vecdot(wide, wide))
-    # a power of two that keeps every partial sum below the largest float32
-    scale = 2.0 ** (-8 - math.frexp(norm)[1])
-    products = _products(matrix, (wide * scale).astype(np.float32), chosen)
     terms = (dimensions + 4) * _ROUND
     share, lost = terms / (1.0 - terms), 3 * dimensions * _SMALLEST / scale
     middle = np.multiply(products, (-2.0 if metric is Metric.L2 else -1.0) / scale, dtype=np.float64)

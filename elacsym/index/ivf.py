@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -33,10 +35,12 @@ from elacsym.index.distance import (
     Distances,
     Matrix,
     Norms,
+    Queries,
     Query,
     Rows,
     best_first,
     nearest,
+    nearest_each,
     scans_all,
 )
 from elacsym.index.ivf_arrays import NORM_BYTES, coded, record_array, record_bytes
@@ -140,7 +144,7 @@ class VectorIndex:
         return best_first(distances, self._rows_of(positions), metric)
 
     def propose(
-        self, query: Query, depth: int, metric: Metric, mask: Mask | None, effort: Effort
+        self, queries: Queries, depth: int, metric: Metric, mask: Mask | None, effort: Effort
     ) -> Steps[Candidates]:
         """See Vectors."""
         assert self.has_codes and metric is self.space.metric and depth > 0, (metric, depth)
@@ -149,35 +153,41 @@ class VectorIndex:
         selection = selection if matches < len(self) else None
         wanted = min(depth, matches)
         if not wanted:
-            return Candidates(np.empty(0, np.int64), np.empty(0, np.float32), 0.0, 0, 0)
-        target = self.space.target(query)
-        choice = self._lists.chosen(target.point, wanted, effort, counts, matches)
+            return Candidates.none(len(queries))
+        targets = self.space.targets(queries)
+        choice = self._lists.chosen(targets.points, wanted, effort, counts, matches)
         lists = choice.lists
-        squares, positions = yield from self._searched(target.point, lists, wanted, selection)
-        if len(choice.others):
-            kth = float(squares[effort.k - 1]) if len(squares) >= effort.k else np.inf
-            others = self._lists.further(choice, kth, effort)
-            if len(others):
-                more = yield from self._searched(target.point, others, wanted, selection)
-                squares, positions = _merged((squares, positions), more, wanted)
-                lists = np.concatenate((lists, others))
-        kth = float(squares[min(effort.k, len(squares)) - 1]) if len(squares) else 0.0
-        slack = effort.scale * self._lists.reach.slack(kth) * target.factor
-        keys = target.keys(squares)
-        if len(positions) < wanted:
-            rest = self._rest(positions, lists, mask)[: wanted - len(positions)]
-            positions = np.concatenate((positions, rest))
-            keys = np.concatenate((keys, np.full(len(rest), np.inf, np.float32)))
-        codes = len(self) if len(lists) == len(self._lists.all) else int(self._lists.sizes[lists].sum())
-        return Candidates(positions, keys, slack, len(lists), codes)
+        squares, positions = yield from self._searched(targets.points, lists, wanted, selection)
+        kth = squares[:, effort.k - 1] if wanted >= effort.k else np.full(len(queries), np.inf, np.float32)
+        others = self._lists.further(choice, kth, effort)
+        if others is not None:
+            more = yield from self._searched(targets.points, others, wanted, selection)
+            squares, positions = _merged((squares, positions), more, wanted)
+            lists = np.concatenate((lists, others), axis=1)
+        keys = targets.keys(squares)
+        kth = _last(squares[:, : effort.k])
+        slack = effort.scale * self._lists.reach.slack(kth) * targets.factors[:, 0]
+        if positions[:, -1].min() < 0:
+            for number, found in enumerate(positions):
+                missing = int(np.count_nonzero(found < 0))
+                if missing:
+                    rest = self._rest(found[:-missing], lists[number], mask)
+                    found[-missing:] = rest[:missing]
+        return Candidates(positions, keys, slack, lambda number: self._lists.looked_at(lists[number]))
 
-    def rerank(self, positions: Rows, query: Query, k: int, metric: Metric) -> Steps[tuple[Distances, Rows]]:
+    def rerank(
+        self, positions: Rows, counts: Sequence[int], queries: Queries, k: int, metric: Metric
+    ) -> Steps[list[tuple[Distances, Rows]]]:
         """See Vectors."""
         yield from self._want(positions)
         # one pass over scattered memory brings norms and components
         norms, matrix = _split(self._records[positions], self.matrix.dtype, self.dimensions)
-        distances, found = nearest(matrix, norms, query, k, metric, None)
-        return distances, self._rows_of(positions[found])
+        found = nearest_each(matrix, norms, counts, queries, k, metric)
+        starts = [0, *accumulate(counts)]
+        return [
+            (distances, self._rows_of(positions[places + start]))
+            for start, (distances, places) in zip(starts, found, strict=False)
+        ]
 
     def rows_at(self, positions: Rows) -> Steps[Rows]:
         """See Vectors."""
@@ -218,13 +228,14 @@ class VectorIndex:
         return PROPOSE_US + code_bytes * CODE_BYTE_US + RERANKED * self._width * VECTOR_BYTE_US
 
     def _searched(
-        self, point: Points, lists: Rows, count: int, selection: Selection | None
+        self, points: Points, lists: Rows, count: int, selection: Selection | None
     ) -> Steps[tuple[npt.NDArray[np.float32], Rows]]:
-        missing = self._codes.missing(lists)
-        if len(missing):
-            yield from self._file.want(*self._code_spans(missing))
-            self._codes.fill(missing, self._code_bytes)
-        return self._codes.search(point, lists, count, selection)
+        if self._codes.pending:
+            missing = self._codes.missing(np.unique(lists[lists >= 0]))
+            if len(missing):
+                yield from self._file.want(*self._code_spans(missing))
+                self._codes.fill(missing, self._code_bytes)
+        return self._codes.search(points, lists, count, selection)
 
     def _rows_of(self, positions: Rows) -> Rows:
         return positions if self._rows is None else self._rows[positions].astype(np.int64)
@@ -271,6 +282,7 @@ class VectorIndex:
     def _rest(self, found: Rows, lists: Rows, mask: Mask | None) -> Rows:
         """Matching positions of lists without those found: their estimates saturate, so they are far."""
         is_rest = np.zeros(len(self), np.bool_)
+        lists = lists[lists >= 0]
         for start, stop in zip(self._offsets[lists].tolist(), self._offsets[lists + 1].tolist(), strict=True):
             is_rest[start:stop] = True
         is_rest[found] = False
@@ -324,11 +336,19 @@ def build(
 def _merged(
     first: tuple[npt.NDArray[np.float32], Rows], second: tuple[npt.NDArray[np.float32], Rows], count: int
 ) -> tuple[npt.NDArray[np.float32], Rows]:
-    """The `count` best of two searches of different lists."""
-    squares = np.concatenate((first[0], second[0]))
-    positions = np.concatenate((first[1], second[1]))
-    order = np.argsort(squares, kind="stable")[:count]
-    return squares[order], positions[order]
+    """For each query the `count` best of two searches of different lists."""
+    squares = np.concatenate((first[0], second[0]), axis=1)
+    positions = np.concatenate((first[1], second[1]), axis=1)
+    order = np.argsort(squares, axis=1, kind="stable")[:, :count]
+    return np.take_along_axis(squares, order, 1), np.take_along_axis(positions, order, 1)
+
+
+def _last(squares: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(B,) the last finite element of each ascending row, 0 where there is none."""
+    last = squares[:, -1]
+    if not np.isfinite(last).all():
+        last = np.where(np.isfinite(squares), squares, 0.0).max(1)
+    return last
 
 
 def _records(file: blob.Blob, dimensions: int) -> npt.NDArray[np.uint8]:

@@ -65,10 +65,9 @@ def _fitted(
     queries = spaced(len(matrix), SAMPLE_QUERIES)
     neighbours = np.full((len(queries), depth), -1, np.int64)
     estimates = np.full((len(queries), depth), np.inf, np.float32)
-    points = np.empty((len(queries), clustering.space.width), np.float32)
+    points = clustering.space.targets(matrix[order[queries]].astype(np.float32)).points
     for number, position in enumerate(queries.tolist()):
-        points[number] = clustering.space.target(matrix[order[position]].astype(np.float32)).point
-        squares, found = lookup.search(points[number], lists, depth, None)
+        squares, found = _nearest(lookup, points[number], lists, depth)
         is_other = found != position
         count = np.count_nonzero(is_other)
         neighbours[number, :count] = np.searchsorted(offsets, found[is_other], "right") - 1
@@ -83,14 +82,24 @@ def _sampled_candidates(
     """For sampled rows as queries: their candidates' estimated squared distances, and the true ones."""
     order, space = clustering.order, clustering.space
     lists = np.arange(len(clustering.centroids))
-    for position in spaced(len(matrix), BLUR_QUERIES).tolist():
-        point = space.target(matrix[order[position]].astype(np.float32)).point
+    positions = spaced(len(matrix), BLUR_QUERIES)
+    targets = space.targets(matrix[order[positions]].astype(np.float32)).points
+    for position, point in zip(positions.tolist(), targets, strict=True):
         count = min(BLUR_CANDIDATES, len(matrix))
-        estimates, found = lookup.search(point, lists, count, None)
+        estimates, found = _nearest(lookup, point, lists, count)
         is_other = found != position
         points = space.points(matrix[order[found[is_other]]])
         points -= point
         yield estimates[is_other], np.vecdot(points, points)
+
+
+def _nearest(
+    lookup: ListCodes, point: npt.NDArray[np.float32], lists: Rows, count: int
+) -> tuple[npt.NDArray[np.float32], Rows]:
+    """What the codes find for one point, at most `count`: estimated squared distances, and positions."""
+    squares, found = lookup.search(point[None], lists[None], count, None)
+    is_found = found[0] >= 0
+    return squares[0, is_found], found[0, is_found]
 
 
 def record_array(matrix: Matrix, order: Rows) -> npt.NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ HELD = 0.99  # share of neighbours whose lists a rule has to reach
 SETTLED = 0.995  # share of neighbours whose estimates the blur has to cover
 MARGIN, BLUR_MARGIN = 1.15, 1.3
 USUAL = 0.9  # share of the index's own rows whose distances count as usual
+FEW_POINTS = 64  # as many as are queries that are answered together
 REACH_NUMBERS = 3 + 3 * len(RANKS)
 _LOG_RANKS = [math.log(rank) for rank in RANKS]
 
@@ -98,10 +99,10 @@ class Reach:
         shares = [float((squares - nearest <= spread).mean()) for spread in spreads]
         return cls(far, alpha, blur, np.array(spreads), np.array(heights), np.array(shares))
 
-    def slack(self, kth: float) -> float:
-        """How far beyond `kth`, the estimated squared distance of the k-th candidate, the estimate of one of
-        the k nearest may be: errors of codes grow with the distance."""
-        return self.blur * math.sqrt(kth) if kth > 0.0 else 0.0
+    def slack(self, kth: Floats) -> npt.NDArray[np.float64]:
+        """(B,) how far beyond `kth`, (B,) the estimated squared distances of k-th candidates, the estimate of
+        one of the k nearest may be: errors of codes grow with the distance."""
+        return self.blur * np.sqrt(np.maximum(kth, 0.0), dtype=np.float64)
 
     def share(self, rank: float) -> float:
         """About the share of the lists that the `rank` nearest rows take."""
@@ -111,10 +112,11 @@ class Reach:
         """How far beyond the nearest centroid the row of a rank usually is, in squared distances."""
         return _at(rank, self.heights)
 
-    def spread(self, nearest: float, rank: float) -> float:
-        """How far beyond `nearest`, the squared distance of the nearest list, the lists of the `rank` nearest
-        rows may be."""
-        return _at(rank, self.spreads) * max(1.0, nearest**0.5 / self.far if self.far else 1.0)
+    def spread(self, nearest: Floats, rank: float) -> npt.NDArray[np.floating[Any]]:
+        """(B,) how far beyond `nearest`, (B,) the squared distances of the nearest lists, the lists of the
+        `rank` nearest rows may be."""
+        usual = _at(rank, self.spreads)
+        return usual * np.maximum(1.0, np.sqrt(nearest) / self.far if self.far else 1.0)
 
 
 def blur_of(found: Iterable[tuple[Floats, Floats]], k: int = RANKS[0]) -> float:
@@ -142,18 +144,23 @@ def _at(rank: float, values: npt.NDArray[np.float64]) -> float:
     return low + (high - low) * (log - _LOG_RANKS[i - 1]) / (_LOG_RANKS[i] - _LOG_RANKS[i - 1])
 
 
-class Choice(NamedTuple):
-    """lists: to look at first, nearest first. others: further lists with matching rows; squares:
-    (len(others),) their squared distances. usual: the squared distance of the k-th match up to which they
-    need no look."""
+class Others(NamedTuple):
+    """Lists with matching rows beyond those that B queries look at first. lists: (n,), those looked at first
+    among them; is_other: (B, n) which are not; squares: (B, n) their squared distances. usual: (B,) the
+    squared distances of the k-th matches up to which they need no look."""
 
     lists: Ints
-    others: Ints
+    is_other: npt.NDArray[np.bool_]
     squares: Floats
-    usual: float
+    usual: Floats
 
 
-_NO_LISTS, _NO_SQUARES = np.empty(0, np.int64), np.empty(0, np.float32)
+class Choice(NamedTuple):
+    """What B queries look at. lists: (B, m) to look at first, nearest first, -1 after the last. others: what
+    may be worth a second look, if anything."""
+
+    lists: Ints
+    others: Others | None
 
 
 class Lists:
@@ -171,61 +178,81 @@ class Lists:
         return self._rows * self.reach.share(rank)
 
     def chosen(
-        self, point: Points, wanted: int, effort: Effort, counts: Ints | None = None, matches: int = 0
+        self, points: Points, wanted: int, effort: Effort, counts: Ints | None = None, matches: int = 0
     ) -> Choice:
-        """The lists to look at first; they hold at least `wanted` matching rows.
+        """The lists that queries at these points, (B, width), look at first; for each they hold at least
+        `wanted` matching rows.
 
         counts: (L,) matching rows of each list; None: all rows match. matches: their sum, ≥ wanted.
         """
+        lists = self.all if counts is None else np.flatnonzero(counts)
         if len(self.all) <= LISTS_ALL:
-            lists = self.all if counts is None else np.flatnonzero(counts)
-            return Choice(lists, _NO_LISTS, _NO_SQUARES, np.inf)
-        squares = squared_distances(self._centroids, self._squares, point)
+            return Choice(np.tile(lists, (len(points), 1)), None)
+        squares = squared_distances(self._centroids, self._squares, points)
         if counts is None:
-            order = self._within(squares, self.sizes, wanted, effort, float(effort.k))
-            return Choice(order, _NO_LISTS, _NO_SQUARES, np.inf)
+            order, taken = self._within(squares, self.sizes, wanted, effort, float(effort.k))
+            return Choice(_padded(order, taken), None)
         rank = effort.k * self._rows / matches
-        lists = np.flatnonzero(counts)
-        theirs = squares[lists]
-        inside = self._within(theirs, counts[lists], wanted, effort, rank)
-        is_other = np.ones(len(lists), np.bool_)
-        is_other[inside] = False
-        usual = max(0.0, float(squares.min())) + self.reach.height(rank)
-        return Choice(lists[inside], lists[is_other], theirs[is_other], usual)
+        theirs = squares[:, lists]
+        order, taken = self._within(theirs, counts[lists], wanted, effort, rank)
+        is_other = np.empty(order.shape, np.bool_)
+        np.put_along_axis(is_other, order, np.arange(len(lists)) >= taken[:, None], 1)
+        usual = np.maximum(squares.min(1), 0.0) + self.reach.height(rank)
+        return Choice(_padded(lists[order], taken), Others(lists, is_other, theirs, usual))
 
-    def further(self, choice: Choice, kth: float, effort: Effort) -> Ints:
-        """Those of the other lists that may hold a row nearer than `kth`, the squared distance of the k-th
-        match so far."""
-        if kth <= choice.usual:
-            return _NO_LISTS
-        radii = self._radii[choice.others]
-        lever = (self.reach.alpha * effort.scale) * np.sqrt(np.maximum(choice.squares, 0.0)) * radii
-        return choice.others[choice.squares + radii * radii - lever <= kth]
+    def further(self, choice: Choice, kth: Floats, effort: Effort) -> Ints | None:
+        """(B, m) those of the other lists that may hold a row nearer than `kth`, (B,) the squared distances
+        of the k-th matches so far; -1 after the last. None: no query has any."""
+        others = choice.others
+        if others is None:
+            return None
+        is_far = kth > others.usual
+        if not is_far.any():
+            return None
+        radii = self._radii[others.lists]
+        lever = (self.reach.alpha * effort.scale) * np.sqrt(np.maximum(others.squares, 0.0)) * radii
+        is_near = others.squares + radii * radii - lever <= kth[:, None]
+        is_near &= others.is_other & is_far[:, None]
+        taken = is_near.sum(1)
+        return (
+            _padded(others.lists[np.argsort(~is_near, axis=1, kind="stable")], taken) if taken.any() else None
+        )
 
-    def _within(self, squares: Floats, counts: Ints, wanted: int, effort: Effort, rank: float) -> Ints:
-        """Indices of the lists that spread and `wanted` ask for, nearest first where they are not nearly
-        all."""
-        nearest = max(0.0, float(np.minimum.reduce(squares)))
+    def looked_at(self, lists: Ints) -> tuple[int, int]:
+        """How many lists these are, (m,), and the rows they hold; -1 is no list."""
+        lists = lists[lists >= 0]
+        return len(lists), int(self.sizes[lists].sum())
+
+    def _within(
+        self, squares: Floats, counts: Ints, wanted: int, effort: Effort, rank: float
+    ) -> tuple[Ints, Ints]:
+        """(B, n) the lists by distance, and (B,) how many of them spread and `wanted` ask for."""
+        nearest = np.maximum(squares.min(1), 0.0)
         limit = nearest + effort.scale * self.reach.spread(nearest, rank)
-        found = int(np.count_nonzero(squares <= limit))
-        if found > SHARE_ALL * len(squares):
-            return self.all[: len(squares)]
-        order = squares.argsort()
-        chosen: Ints = order[: max(found, effort.lists_min)]
-        if np.add.reduce(counts[chosen]) < wanted:
-            enough = int(counts[order].cumsum().searchsorted(wanted)) + 1
-            chosen = order[:enough]
-        return chosen
+        found = np.count_nonzero(squares <= limit[:, None], axis=1)
+        order = squares.argsort(1)
+        enough = np.count_nonzero(counts[order].cumsum(1) < wanted, axis=1) + 1
+        taken = np.maximum(np.maximum(found, effort.lists_min), enough)
+        taken[found > SHARE_ALL * len(counts)] = len(counts)
+        return order, np.minimum(taken, len(counts))
+
+
+def _padded(lists: Ints, taken: Ints) -> Ints:
+    """(B, m) the first taken[b] of row b, -1 after them."""
+    most = int(taken.max())
+    if int(taken.min()) == most:
+        return np.ascontiguousarray(lists[:, :most])
+    padded: Ints = np.where(np.arange(most) < taken[:, None], lists[:, :most], -1)
+    return padded
 
 
 def squared_distances(centroids: Points, squares: Floats, points: Points) -> Floats:
-    """(…, L) float32 squared distances of points (…, width) to centroids of known squared lengths."""
+    """(n, L) float32 squared distances of points (n, width) to centroids of known squared lengths. Cost: a
+    call of BLAS a pair where points are few: a product of matrices would wake every core."""
     found: Floats
-    if points.ndim == 1:
-        found = np.vecdot(centroids, points)
-        found *= -2.0
-        found += squares
-        found += np.vecdot(points, points)
-        return found
-    found = squares - 2.0 * (points @ centroids.T) + np.vecdot(points, points)[:, None]
+    are_few = len(points) <= FEW_POINTS
+    found = np.vecdot(centroids, points[:, None, :]) if are_few else points @ centroids.T
+    found *= -2.0
+    found += squares
+    found += np.vecdot(points, points)[:, None]
     return found

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from elacsym.index.distance import Matrix, Query
+from elacsym.index.distance import Matrix, Queries
 from elacsym.types import Metric
 
 BLOCK_ROWS = 8_192
@@ -26,20 +26,21 @@ _QUERY_LENGTH_MAX = 1e15
 Points = npt.NDArray[np.float32]
 
 
-class Target(NamedTuple):
-    """A query in the space. point: (width,) float32. A squared distance s stands for (s + shift) · factor:
-    l2 the squared distance, cosine 1 - cos, dot the negated product."""
+class Targets(NamedTuple):
+    """B queries in the space. points: (B, width) float32. A squared distance s from point b stands for
+    (s + shifts[b]) · factors[b]: l2 the squared distance, cosine 1 - cos, dot the negated product; shifts and
+    factors: (B, 1) float64."""
 
-    point: Points
-    shift: float
-    factor: float
+    points: Points
+    shifts: npt.NDArray[np.float64]
+    factors: npt.NDArray[np.float64]
 
     def keys(self, squares: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(c,) float32: what these squared distances stand for; ascending is better."""
-        if not self.shift and self.factor <= 1.0:
-            return squares * np.float32(self.factor)
+        """(B, c) float32: what these squared distances stand for; ascending is better."""
+        if not self.shifts.any() and self.factors.max() <= 1.0:
+            return squares * self.factors.astype(np.float32)
         with np.errstate(over="ignore"):
-            return ((squares.astype(np.float64) + self.shift) * self.factor).astype(np.float32)
+            return ((squares.astype(np.float64) + self.shifts) * self.factors).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,30 +102,33 @@ class Space:
             points[:, self.dimensions] = np.sqrt(np.maximum(left, 0.0))
         return points
 
-    def target(self, query: Query) -> Target:
-        """A query as a point. query: (d,) float32, finite."""
-        wide = query.astype(np.float64)
-        length = math.sqrt(np.vecdot(wide, wide))
+    def targets(self, queries: Queries) -> Targets:
+        """Queries as points. queries: (B, d) float32, finite."""
+        wide = queries.astype(np.float64)
+        lengths = np.sqrt(np.vecdot(wide, wide))[:, None]
+        nothing = np.zeros(lengths.shape)
         if self.metric is Metric.L2:
             # a query so far off that squares leave float32 keeps its direction
-            reduced = min(1.0, _QUERY_LENGTH_MAX / max(length * self.scale, 1.0))
-            return Target(self._padded(wide, self.scale * reduced), 0.0, self.scale**-2)
+            reduced = np.minimum(1.0, _QUERY_LENGTH_MAX / np.maximum(lengths * self.scale, 1.0))
+            points = self._padded(wide, self.scale * reduced)
+            return Targets(points, nothing, nothing + self.scale**-2)
         wanted = 1.0 if self.metric is Metric.COSINE else self.typical
-        stretch = wanted / length if length else 0.0
-        point = self._padded(wide, stretch)
+        stretch = np.divide(wanted, lengths, out=nothing, where=lengths > 0.0)
+        points = self._padded(wide, stretch)
         if self.metric is Metric.COSINE:
-            return Target(point, 0.0, 0.5)
-        if not stretch:
-            return Target(point, 0.0, 0.0)
-        return Target(point, -(wanted**2 + self.bound**2), 0.5 / (stretch * self.scale))
+            return Targets(points, np.zeros(lengths.shape), np.full(lengths.shape, 0.5))
+        factors = np.divide(
+            0.5, stretch * self.scale, out=np.zeros(lengths.shape), where=stretch * self.scale > 0.0
+        )
+        return Targets(points, np.where(stretch > 0.0, -(wanted**2 + self.bound**2), 0.0), factors)
 
-    def _padded(self, vector: npt.NDArray[np.float64], factor: float) -> Points:
-        """(width,) float32: a multiple of a vector, zeros after it."""
-        if len(vector) == self.width:
-            return (vector * factor).astype(np.float32)
-        point = np.zeros(self.width, np.float32)
-        np.multiply(vector, factor, out=point[: len(vector)], casting="same_kind")
-        return point
+    def _padded(self, vectors: npt.NDArray[np.float64], factors: npt.NDArray[np.float64]) -> Points:
+        """(B, width) float32: multiples of vectors, zeros after them."""
+        if vectors.shape[1] == self.width:
+            return (vectors * factors).astype(np.float32)
+        points = np.zeros((len(vectors), self.width), np.float32)
+        np.multiply(vectors, factors, out=points[:, : vectors.shape[1]], casting="same_kind")
+        return points
 
 
 def _floats(matrix: Matrix) -> npt.NDArray[Any]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import NamedTuple, Protocol, Self
 
@@ -17,6 +17,7 @@ from elacsym.index.distance import (
     Distances,
     Matrix,
     Norms,
+    Queries,
     Query,
     Rows,
     best_first,
@@ -45,18 +46,25 @@ class Effort(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Vectors that may be among the nearest, best first.
+    """Vectors that may be among the nearest to each of B queries, best first.
 
-    positions: (c,) int64. keys: (c,) float32 estimates, ascending is better for every metric and comparable
-    across parts: l2 the squared distance, cosine 1 - cos, dot the negated product. slack: how far beyond the
-    k-th key the key of one of the k nearest may be. lists, codes: how many were looked at.
+    positions: (B, c) int64. keys: (B, c) float32 estimates, ascending is better for every metric and
+    comparable across parts: l2 the squared distance, cosine 1 - cos, dot the negated product. slack: (B,)
+    how far beyond the k-th key the key of one of the k nearest may be. looked_at: for the number of a query,
+    how many lists and codes were looked at.
     """
 
-    positions: Rows
+    positions: npt.NDArray[np.int64]
     keys: npt.NDArray[np.float32]
-    slack: float
-    lists: int
-    codes: int
+    slack: npt.NDArray[np.float64]
+    looked_at: Callable[[int], tuple[int, int]]
+
+    @classmethod
+    def none(cls, queries: int) -> Self:
+        """No candidates for so many queries."""
+        shape = (queries, 0)
+        positions, keys = np.empty(shape, np.int64), np.empty(shape, np.float32)
+        return cls(positions, keys, np.zeros(queries), lambda _: (0, 0))
 
 
 class Vectors(Protocol):
@@ -91,17 +99,21 @@ class Vectors(Protocol):
         ...
 
     def propose(
-        self, query: Query, depth: int, metric: Metric, mask: Mask | None, effort: Effort
+        self, queries: Queries, depth: int, metric: Metric, mask: Mask | None, effort: Effort
     ) -> Steps[Candidates]:
-        """min(depth, matching vectors) candidates by their codes; nothing of the vectors is read.
+        """min(depth, matching vectors) candidates for each query by their codes; nothing of the vectors is
+        read.
 
         mask: as for `scan`; what is computed from a read-only mask is remembered for as long as it lives.
         """
         ...
 
-    def rerank(self, positions: Rows, query: Query, k: int, metric: Metric) -> Steps[tuple[Distances, Rows]]:
-        """The k nearest of the vectors at these positions and all that tie with the last of them, in any
-        order: `exact_distances` (float32) and rows (int64)."""
+    def rerank(
+        self, positions: Rows, counts: Sequence[int], queries: Queries, k: int, metric: Metric
+    ) -> Steps[list[tuple[Distances, Rows]]]:
+        """For each query the k nearest of the vectors at its own positions, counts[b] after those of the
+        queries before it, and all that tie with the last of them, in any order: `exact_distances` (float32)
+        and rows (int64)."""
         ...
 
     def rows_at(self, positions: Rows) -> Steps[Rows]:
@@ -178,7 +190,7 @@ class VectorColumn:
 
     def propose(
         self,
-        query: Query,  # noqa: ARG002 - see Vectors
+        queries: Queries,  # noqa: ARG002 - see Vectors
         depth: int,  # noqa: ARG002
         metric: Metric,  # noqa: ARG002
         mask: Mask | None,  # noqa: ARG002
@@ -187,10 +199,16 @@ class VectorColumn:
         """There are no codes."""
         raise AssertionError("a column in memory is scanned")
 
-    def rerank(self, positions: Rows, query: Query, k: int, metric: Metric) -> Steps[tuple[Distances, Rows]]:
-        """See Vectors."""
-        distances, found = nearest(self.matrix[positions], self.norms[positions], query, k, metric, None)
-        return done((distances, self.rows[positions[found]]))
+    def rerank(
+        self,
+        positions: Rows,  # noqa: ARG002 - see Vectors
+        counts: Sequence[int],  # noqa: ARG002
+        queries: Queries,  # noqa: ARG002
+        k: int,  # noqa: ARG002
+        metric: Metric,  # noqa: ARG002
+    ) -> Steps[list[tuple[Distances, Rows]]]:
+        """There are no codes that could propose anything."""
+        raise AssertionError("a column in memory is scanned")
 
     def rows_at(self, positions: Rows) -> Steps[Rows]:
         """See Vectors."""

@@ -50,6 +50,8 @@ from elacsym.query.searchable import SearchSnapshot
 
 # microseconds
 INLINE_US_MAX = 1_000.0
+# what queries may take together that are answered in one go on the event loop
+BATCH_US_MAX = 3_000.0
 _US_PER_VECTOR_ELEMENT = 0.0002
 _VECTORS_PER_ROW = 32  # of an array of vectors
 _US_PER_CODED_ROW = 0.004
@@ -114,6 +116,19 @@ def cost_us(query: Query, snapshot: SearchSnapshot) -> float:
         cost += rows * _US_PER_SORTED_ROW * len(looked_at(query.aggregate))
     names = snapshot.schema.attributes if query.include_attributes is None else query.include_attributes
     return cost + rows_wanted(query) * len(names) * _US_PER_VALUE
+
+
+def is_inline(query: Query, snapshot: SearchSnapshot) -> bool:
+    """Whether the query is answered on the event loop, because a hop to the pool costs as much."""
+    return is_small(query) and cost_us(query, snapshot) < INLINE_US_MAX
+
+
+def batch_size(query: Query, snapshot: SearchSnapshot) -> int:
+    """How many queries that are alike are answered in one go: one by one in the pool, where they take several
+    cores, or as many as the event loop may be busy with."""
+    if not is_inline(query, snapshot):
+        return 1
+    return max(1, int(BATCH_US_MAX / max(1.0, cost_us(query, snapshot))))
 
 
 def _pieces_of(query: Query) -> Iterator[Filter | Score | Distance]:

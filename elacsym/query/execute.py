@@ -1,4 +1,7 @@
-"""Runs a query against one snapshot: open, filter, search, fetch; all of it steps, driven to the end.
+"""Runs queries against one snapshot: open, filter, search, fetch; all of it steps, driven to the end.
+
+Queries that are alike (`query.alike`) are answered in one go, so that what is done for each of them is only
+what differs. Everything here is for several of them; mostly there is one.
 
 Rounds of a cold query after its snapshot is known: heads and eager sections of every file it looks at; what
 filter and legs look at in them; ids and attributes of the hits.
@@ -9,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -34,7 +38,7 @@ from elacsym.query.ast import (
 from elacsym.query.check_filter import check_filter
 from elacsym.query.columns import Bools, Ints
 from elacsym.query.compute import computed
-from elacsym.query.cost import INLINE_US_MAX, cost_us, is_small
+from elacsym.query.cost import cost_us, is_inline, is_small
 from elacsym.query.diversity import diversified
 from elacsym.query.fusion import RankedLeg, fuse
 from elacsym.query.hits import Found, read, values_of
@@ -105,25 +109,41 @@ async def execute(
     raises.
     """
     query = await checked(query, snapshot.schema, compute)
-    is_inline = is_small(query) and cost_us(query, snapshot) < INLINE_US_MAX
+    (result,) = await execute_alike(snapshot, [query], compute, effort_of)
+    return result
+
+
+async def execute_alike(
+    snapshot: SearchSnapshot,
+    queries: Sequence[Query],
+    compute: Compute,
+    effort_of: EffortOf = default_effort,
+) -> list[QueryResult]:
+    """The answers to queries that were `checked` and are alike, at least one; see `execute`."""
+    query = queries[0]
+    inline = is_inline(query, snapshot)
     trace = _Trace()
-    QUERIES.labels(kind_of(query)).inc()
-    steps = _answer(snapshot, query, effort_of, trace)
+    QUERIES.labels(kind_of(query)).inc(len(queries))
+    steps = _answers(snapshot, queries, effort_of, trace)
     if not query.explain:
-        return await drive(steps, compute, inline=is_inline, rounds=trace.rounds)
+        return await drive(steps, compute, inline=inline, rounds=trace.rounds)
     with measured_reads() as reads:
-        result = await drive(steps, compute, inline=is_inline, rounds=trace.rounds)
+        results = await drive(steps, compute, inline=inline, rounds=trace.rounds)
+    (result,) = results
     assert result.plan is not None, "explained"
     result.plan.update(
-        where="inline" if is_inline else "pool",
+        where="inline" if inline else "pool",
         stages_us=trace.spent_us,
         rounds=trace.rounds.to_json(),
         bytes_read=sum(reads),
     )
-    return result
+    return results
 
 
-def _answer(snapshot: SearchSnapshot, query: Query, effort_of: EffortOf, trace: _Trace) -> Steps[QueryResult]:
+def _answers(
+    snapshot: SearchSnapshot, queries: Sequence[Query], effort_of: EffortOf, trace: _Trace
+) -> Steps[list[QueryResult]]:
+    query = queries[0]
     yield from _opened(snapshot, query)
     trace.end("open")
     known = recalled(snapshot, query.filter)
@@ -138,16 +158,23 @@ def _answer(snapshot: SearchSnapshot, query: Query, effort_of: EffortOf, trace: 
         return values_of(snapshot.parts[number].part, rows, wanted) if is_worth_it else done([])
 
     search = _Search(snapshot, query, matches, effort_of, beside)
-    if query.per is None:
-        found, rankings = yield from search.first(leg_depth(query))
+    rankings: list[Ranking] = []
+    if query.per is not None:
+        one, rankings = yield from diversified(snapshot, query, matches.total, search.first)
+        each = [one]
+    elif len(query.legs) == 1:
+        rankings = yield from search.rankings([alike.legs[0] for alike in queries], leg_depth(query))
+        each = [_ranked(ranking, alike) for alike, ranking in zip(queries, rankings, strict=True)]
     else:
-        found, rankings = yield from diversified(snapshot, query, matches.total, search.first)
-    found = found[query.offset : rows_wanted(query)]
+        one, rankings = yield from search.first(leg_depth(query))
+        each = [one]
+    each = [found[query.offset : rows_wanted(query)] for found in each]
     aggregations = groups = None
     if query.aggregate is not None:
         parts = _matched_parts(snapshot, matches)
         aggregations, groups = yield from aggregate(parts, query.aggregate, snapshot.schema)
     trace.end("search")
+    found = each[0] if len(each) == 1 else [row for of_query in each for row in of_query]
     if query.compute:
         hits, extra = yield from both(read(snapshot, found, wanted), computed(snapshot, query, found))
         for hit, values in zip(hits, extra, strict=True):
@@ -168,9 +195,13 @@ def _answer(snapshot: SearchSnapshot, query: Query, effort_of: EffortOf, trace: 
             cost_us=cost_us(query, snapshot),
         )
     work = _work(snapshot, trace.rounds)
-    return QueryResult(
-        tuple(hits), aggregations, groups, plan, snapshot.staleness_ms, work, schema=snapshot.schema
-    )
+    staleness_ms, schema, rest = snapshot.staleness_ms, snapshot.schema, iter(hits)
+    return [
+        QueryResult(
+            tuple(islice(rest, len(rows))), aggregations, groups, plan, staleness_ms, work, schema=schema
+        )
+        for rows in each
+    ]
 
 
 def _work(snapshot: SearchSnapshot, rounds: Rounds) -> Work:
@@ -210,26 +241,31 @@ class _Search:
             return (yield from _ordered(self.snapshot, self.query, self.matches, depth, self.beside)), []
         legs = self.query.legs
         if len(legs) == 1:
-            ranking = yield from self._ranking(legs[0], depth, exact=exact)
-            return _ranked(leg_name(legs[0]), ranking, self.query), [ranking]
-        rankings = yield from together([self._ranking(leg, depth, exact=exact) for leg in legs])
+            (ranking,) = yield from self.rankings(legs, depth, exact=exact)
+            return _ranked(ranking, self.query), [ranking]
+        found = yield from together([self.rankings([leg], depth, exact=exact) for leg in legs])
+        rankings = [ranking for (ranking,) in found]
         return _fused(self.snapshot, self.query, rankings) if rankings else [], rankings
 
-    def _ranking(self, leg: Leg, depth: int, *, exact: bool) -> Steps[Ranking]:
-        """What one leg finds."""
+    def rankings(self, legs: Sequence[Leg], depth: int, *, exact: bool = False) -> Steps[list[Ranking]]:
+        """What legs of a kind find that look at the same attributes, each for itself."""
         beside = self.beside if len(self.query.legs) == 1 else None
-        match leg:
-            case VectorLeg():
-                effort = None if exact or self.query.exact else self.effort_of(leg.attribute)
-                return nearest(self.snapshot, leg, self.matches, depth, effort=effort, beside=beside)
+        context = (self.matches, depth)
+        match legs[0]:
+            case VectorLeg(attribute=attribute):
+                effort = None if exact or self.query.exact else self.effort_of(attribute)
+                vectors = [leg for leg in legs if isinstance(leg, VectorLeg)]
+                return nearest(self.snapshot, vectors, *context, effort=effort, beside=beside)
             case TextLeg():
-                return relevant(self.snapshot, leg, self.matches, depth, beside)
-            case ScoreLeg():
-                return scored(self.snapshot, leg, self.matches, depth, beside)
-            case SparseLeg():
-                return sparse_nearest(self.snapshot, leg, self.matches, depth, beside)
-            case MultiVectorLeg():
-                return multivector_nearest(self.snapshot, leg, self.matches, depth, beside)
+                texts = [leg for leg in legs if isinstance(leg, TextLeg)]
+                return relevant(self.snapshot, texts, *context, beside)
+            case ScoreLeg() as leg:
+                one = scored(self.snapshot, leg, *context, beside)
+            case SparseLeg() as leg:
+                one = sparse_nearest(self.snapshot, leg, *context, beside)
+            case MultiVectorLeg() as leg:
+                one = multivector_nearest(self.snapshot, leg, *context, beside)
+        return together([one])
 
 
 def matching_ids(snapshot: SearchSnapshot, condition: Filter) -> Steps[IdColumn]:
@@ -246,9 +282,10 @@ def matching_ids(snapshot: SearchSnapshot, condition: Filter) -> Steps[IdColumn]
     return IdColumn.concat([IdColumn.of(snapshot.schema.id_type, []), *found])
 
 
-def _ranked(name: str, ranking: Ranking, query: Query) -> list[Found]:
+def _ranked(ranking: Ranking, query: Query) -> list[Found]:
     """The answer of a single leg: its raw scores."""
     candidates = zip(ranking.ids, ranking.places, ranking.scores.tolist(), strict=True)
+    name = leg_name(query.legs[0]) if query.explain else ""
     return [
         Found(*place, document, score, shares=(LegShare(name, rank, score, score),) if query.explain else ())
         for rank, (document, place, score) in enumerate(candidates, 1)

@@ -33,9 +33,7 @@ def read(snapshot: SearchSnapshot, found: Sequence[Found], wanted: Shown) -> Ste
     ones as dictionaries, arrays of them as (m, d) float32; null is left out."""
     attributes: list[dict[str, Any]] = [{} for _ in found]
     if wanted.columns or wanted.vectors:
-        by_part: dict[int, list[int]] = {}
-        for index, row in enumerate(found):
-            by_part.setdefault(row.part, []).append(index)
+        by_part = _by_part(found)
         values = yield from together(
             [
                 values_of(snapshot.parts[number].part, np.array([found[i].row for i in indices]), wanted)
@@ -49,6 +47,16 @@ def read(snapshot: SearchSnapshot, found: Sequence[Found], wanted: Shown) -> Ste
         Hit(row.id, row.score, values_, row.cursor, row.shares)
         for row, values_ in zip(found, attributes, strict=True)
     ]
+
+
+def _by_part(found: Sequence[Found]) -> dict[int, Sequence[int]]:
+    """The places of rows by their parts."""
+    if len({row.part for row in found}) == 1:
+        return {found[0].part: range(len(found))}
+    by_part: dict[int, list[int]] = {}
+    for index, row in enumerate(found):
+        by_part.setdefault(row.part, []).append(index)
+    return {**by_part}
 
 
 def values_of(part: Part, rows: Ints, wanted: Shown) -> Steps[list[dict[str, Any]]]:

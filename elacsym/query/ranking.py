@@ -7,7 +7,8 @@ how rows are spread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,16 +63,57 @@ def ranked(
     beside: Beside | None = None,
 ) -> Steps[Ranking]:
     """The best `depth` of what the parts found, ties by id."""
-    chosen = _cut_over_parts(found, depth, ascending=ascending)
-    if sum(len(scores) for _, scores, _ in chosen) > depth + TIES_MAX:
-        chosen = yield from _without_late_ties(snapshot, chosen, depth, ascending=ascending)
-    scores = np.concatenate([np.empty(0, np.float32), *(s for _, s, _ in chosen)])
-    fetching: list[Steps[Any]] = [_ids(snapshot, number, rows) for number, _, rows in chosen]
+    (ranking,) = yield from ranked_each(
+        snapshot, [found], depth, ascending=ascending, figures=[figures], beside=beside
+    )
+    return ranking
+
+
+def ranked_each(
+    snapshot: SearchSnapshot,
+    found: Sequence[Sequence[PartRows]],
+    depth: int,
+    *,
+    ascending: bool,
+    figures: Sequence[Figures],
+    beside: Beside | None = None,
+) -> Steps[list[Ranking]]:
+    """`ranked` for each of several legs; ids and what is beside them are fetched together."""
+    chosen = [_cut_over_parts(of_leg, depth, ascending=ascending) for of_leg in found]
+    for number, of_leg in enumerate(chosen):
+        if sum(len(scores) for _, scores, _ in of_leg) > depth + TIES_MAX:
+            chosen[number] = yield from _without_late_ties(snapshot, of_leg, depth, ascending=ascending)
+    by_part: dict[int, list[Ints]] = {}
+    for of_leg in chosen:
+        for number, _, rows in of_leg:
+            by_part.setdefault(number, []).append(rows)
+    all_rows = {
+        number: rows[0] if len(rows) == 1 else np.concatenate(rows) for number, rows in by_part.items()
+    }
+    fetching: list[Steps[Any]] = [_ids(snapshot, number, rows) for number, rows in all_rows.items()]
     if beside is not None:
-        fetching += [beside(number, rows) for number, _, rows in chosen]
+        fetching += [beside(number, rows) for number, rows in all_rows.items()]
     fetched = yield from together(fetching)
+    # the ids of a part stand in the order of the legs
+    ids_of = {number: iter(ids) for number, ids in zip(all_rows, fetched, strict=False)}
+    return [
+        _ordered(of_leg, ids_of, depth, figures_of_leg, ascending=ascending)
+        for of_leg, figures_of_leg in zip(chosen, figures, strict=True)
+    ]
+
+
+def _ordered(
+    chosen: Sequence[PartRows],
+    ids_of: Mapping[int, Iterator[DocumentId]],
+    depth: int,
+    figures: Figures,
+    *,
+    ascending: bool,
+) -> Ranking:
+    """The best rows of one leg. ids_of: of each part, those of the leg's rows next."""
+    scores = np.concatenate([np.empty(0, np.float32), *(s for _, s, _ in chosen)])
     places = [(number, row) for number, _, rows in chosen for row in rows.tolist()]
-    ids = [document for part_ids in fetched[: len(chosen)] for document in part_ids]
+    ids = [document for number, _, rows in chosen for document in islice(ids_of[number], len(rows))]
     keys = (scores if ascending else -scores).tolist()
     # ids differ, so the third element only travels along
     order = [index for _, _, index in sorted(zip(keys, ids, range(len(ids)), strict=True))[:depth]]

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from elacsym.format.reading import Steps
+from elacsym.format.reading import Steps, together
 from elacsym.index.bm25 import Rows
 from elacsym.index.maxscore import Best, Chosen, Search
 from elacsym.query.ast import Bm25, TextLeg
 from elacsym.query.matching import Matches, live_rows, remembered
-from elacsym.query.ranking import Beside, Figures, Floats, PartRows, Ranking, ranked
+from elacsym.query.ranking import Beside, Figures, Floats, PartRows, Ranking, ranked, ranked_each
 from elacsym.query.remembered import Budget, Remembered
 from elacsym.query.searchable import SearchSnapshot
 from elacsym.query.terms import looked_up, term_lists
@@ -29,11 +29,16 @@ RUN_ROWS_MAX = 2**18
 
 
 def relevant(
-    snapshot: SearchSnapshot, leg: TextLeg, matches: Matches, depth: int, beside: Beside | None = None
-) -> Steps[Ranking]:
-    """The `depth` rows among `matches` of highest BM25, if above 0."""
-    found, figures = yield from relevant_rows(snapshot, leg, matches, depth)
-    return (yield from ranked(snapshot, found, depth, ascending=False, figures=figures, beside=beside))
+    snapshot: SearchSnapshot,
+    legs: Sequence[TextLeg],
+    matches: Matches,
+    depth: int,
+    beside: Beside | None = None,
+) -> Steps[list[Ranking]]:
+    """For each leg the `depth` rows among `matches` of highest BM25, if above 0."""
+    found = yield from together([relevant_rows(snapshot, leg, matches, depth) for leg in legs])
+    rows, figures = [rows for rows, _ in found], [figures for _, figures in found]
+    return (yield from ranked_each(snapshot, rows, depth, ascending=False, figures=figures, beside=beside))
 
 
 def relevant_rows(

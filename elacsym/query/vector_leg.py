@@ -1,4 +1,5 @@
-"""The vector leg: candidates of every part, one cut over all of them, exact distances.
+"""The vector leg, of one query or of several at once: candidates of every part, one cut over all of them,
+exact distances.
 
 A part's way is `scan` (every vector, exactly), `gather` (the vectors of few matching rows, exactly) or
 `codes` (quantised vectors of the lists that a stop rule chooses). What codes propose is cut to the best over
@@ -10,17 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from elacsym.format.reading import Steps, both, together
-from elacsym.index.distance import within_f32
+from elacsym.index.distance import Queries, within_f32
 from elacsym.index.vector import Candidates, Effort, Vectors
 from elacsym.query.ast import VectorLeg
 from elacsym.query.columns import Bools
 from elacsym.query.matching import Matches
-from elacsym.query.ranking import Beside, PartRows, Ranking, ranked
+from elacsym.query.ranking import Beside, PartRows, Ranking, ranked_each
 from elacsym.query.searchable import SearchSnapshot
 from elacsym.types import Metric
 
@@ -28,8 +30,8 @@ Way = Literal["scan", "gather", "codes"]
 
 # how many candidates are re-ranked for an answer of k rows: constants for small k, multiples for large. In
 # between, those whose estimates leave room for a place among the k
-RERANKED_LEAST, RERANKED_LEAST_PER_ROW = 32, 2
-RERANKED_MOST, RERANKED_MOST_PER_ROW = 200, 4
+RERANKED_LEAST, RERANKED_LEAST_PER_ROW = 16, 2
+RERANKED_MOST, RERANKED_MOST_PER_ROW = 120, 4
 
 # the share of a part below which reading scattered vectors beats streaming all of them
 _GATHER_SHARE_MAX = 1 / 4
@@ -48,49 +50,59 @@ class _Search:
 
 def nearest(
     snapshot: SearchSnapshot,
-    leg: VectorLeg,
+    legs: Sequence[VectorLeg],
     matches: Matches,
     depth: int,
     *,
     effort: Effort | None,
     beside: Beside | None = None,
-) -> Steps[Ranking]:
-    """The `depth` nearest rows among `matches`. effort: how hard to look; None: at every row."""
+) -> Steps[list[Ranking]]:
+    """For each leg the `depth` nearest rows among `matches`.
+
+    legs: at least one, all by the same attribute. effort: how hard to look; None: at every row.
+    """
     metric = snapshot.schema.metric
     assert metric is not None, "a namespace with vectors has a metric"
     numbers = [number for number, count in enumerate(matches.counts) if count]
-    opened = yield from together([snapshot.parts[n].part.vectors(leg.attribute) for n in numbers])
+    opened = yield from together([snapshot.parts[n].part.vectors(legs[0].attribute) for n in numbers])
     searches = [
         _planned(number, vectors, matches, effort)
         for number, vectors in zip(numbers, opened, strict=True)
         if len(vectors)
     ]
+    queries = legs[0].vector[None] if len(legs) == 1 else np.array([leg.vector for leg in legs])
     reranked = RERANKED_MOST + RERANKED_MOST_PER_ROW * depth
     wanted = Effort(k=depth) if effort is None else effort._replace(k=depth)
     exact = [search for search in searches if search.way != "codes"]
     coded = [search for search in searches if search.way == "codes"]
-    scanned, proposed = yield from both(
-        together([s.vectors.scan(leg.vector, depth, metric, s.mask) for s in exact]),
-        together([s.vectors.propose(leg.vector, reranked, metric, s.mask, wanted) for s in coded]),
+    proposing = together([s.vectors.propose(queries, reranked, metric, s.mask, wanted) for s in coded])
+    scanned: list[list[PartRows]] = []
+    if exact:
+        scanning = together([_scanned(search, queries, depth, metric) for search in exact])
+        scanned, proposed = yield from both(scanning, proposing)
+    else:
+        proposed = yield from proposing
+    kept = _kept(proposed, depth)
+    found = scanned + (
+        yield from together(
+            [
+                _reranked(search, queries, depth, metric, candidates, mask)
+                for search, candidates, mask in zip(coded, proposed, kept, strict=True)
+                if mask.any()
+            ]
+        )
     )
-    found: list[PartRows] = [(s.number, d, rows) for s, (d, rows) in zip(exact, scanned, strict=True)]
-    chosen = _cut(proposed, depth)
-    found += yield from together(
-        [
-            _reranked(search, leg, depth, metric, candidates)
-            for search, candidates in zip(coded, chosen, strict=True)
-            if len(candidates.positions)
-        ]
-    )
-    ranking = yield from ranked(
+    rankings = yield from ranked_each(
         snapshot,
-        found,
+        [[by_part[number] for by_part in found] for number in range(len(legs))],
         depth,
         ascending=metric is not Metric.DOT,
-        figures=lambda: _figures(snapshot, searches, proposed, chosen),
+        figures=[
+            partial(_figures, snapshot, searches, proposed, kept, number) for number in range(len(legs))
+        ],
         beside=beside,
     )
-    return ranking._replace(scores=within_f32(ranking.scores))
+    return [ranking._replace(scores=within_f32(ranking.scores)) for ranking in rankings]
 
 
 def _planned(number: int, vectors: Vectors, matches: Matches, effort: Effort | None) -> _Search:
@@ -107,39 +119,48 @@ def _planned(number: int, vectors: Vectors, matches: Matches, effort: Effort | N
     return _Search(number, vectors, mask if count < rows else None, count, way)
 
 
-def _cut(proposed: Sequence[Candidates], depth: int) -> list[Candidates]:
-    """The candidates of all parts whose estimates leave room for a place among the best `depth`, and all that
-    tie with the last one kept."""
+def _kept(proposed: Sequence[Candidates], depth: int) -> list[Bools]:
+    """(B, c) for each part: the candidates of all parts whose estimates leave room for a place among the best
+    `depth` of a query, and all that tie with the last one kept."""
     least = RERANKED_LEAST + RERANKED_LEAST_PER_ROW * depth
     most = RERANKED_MOST + RERANKED_MOST_PER_ROW * depth
-    if sum(len(c.positions) for c in proposed) <= least:
-        return list(proposed)
-    keys = proposed[0].keys if len(proposed) == 1 else np.sort(np.concatenate([c.keys for c in proposed]))
-    slack = max(c.slack for c in proposed)
-    inside = int(keys.searchsorted(float(keys[depth - 1]) + slack, "right"))
-    limit = keys[min(max(inside, least), most, len(keys)) - 1]
-    kept = [int(c.keys.searchsorted(limit, "right")) for c in proposed]
-    return [
-        Candidates(c.positions[:count], c.keys[:count], c.slack, c.lists, c.codes)
-        for c, count in zip(proposed, kept, strict=True)
-    ]
+    if not proposed:
+        return []
+    keys, slack = proposed[0].keys, proposed[0].slack
+    if len(proposed) > 1:
+        keys = np.sort(np.concatenate([c.keys for c in proposed], axis=1), axis=1)
+        slack = np.max([c.slack for c in proposed], axis=0)
+    queries, count = keys.shape
+    if count <= least:
+        return [np.ones(c.keys.shape, np.bool_) for c in proposed]
+    inside = np.count_nonzero(keys <= (keys[:, depth - 1] + slack)[:, None], axis=1)
+    last = np.minimum(np.maximum(inside, least), min(most, count)) - 1
+    limits = keys[np.arange(queries), last][:, None]
+    return [c.keys <= limits for c in proposed]
+
+
+def _scanned(search: _Search, queries: Queries, depth: int, metric: Metric) -> Steps[list[PartRows]]:
+    found = yield from together([search.vectors.scan(query, depth, metric, search.mask) for query in queries])
+    return [(search.number, distances, rows) for distances, rows in found]
 
 
 def _reranked(
-    search: _Search, leg: VectorLeg, depth: int, metric: Metric, candidates: Candidates
-) -> Steps[PartRows]:
-    distances, rows = yield from search.vectors.rerank(candidates.positions, leg.vector, depth, metric)
-    return search.number, distances, rows
+    search: _Search, queries: Queries, depth: int, metric: Metric, candidates: Candidates, kept: Bools
+) -> Steps[list[PartRows]]:
+    counts = kept.sum(1).tolist()
+    found = yield from search.vectors.rerank(candidates.positions[kept], counts, queries, depth, metric)
+    return [(search.number, distances, rows) for distances, rows in found]
 
 
 def _figures(
     snapshot: SearchSnapshot,
     searches: Sequence[_Search],
     proposed: Sequence[Candidates],
-    chosen: Sequence[Candidates],
+    kept: Sequence[Bools],
+    number: int,
 ) -> dict[str, Any]:
-    """What happened, by part."""
-    found = iter(zip(proposed, chosen, strict=True))
+    """What happened for one of the legs, by part."""
+    found = iter(zip(proposed, kept, strict=True))
     parts = []
     for search in searches:
         figures: dict[str, Any] = {
@@ -148,12 +169,13 @@ def _figures(
             "matched": search.count,
         }
         if search.way == "codes":
-            candidates, kept = next(found)
+            candidates, mask = next(found)
+            lists, codes = candidates.looked_at(number)
             figures |= {
-                "lists_probed": candidates.lists,
-                "codes_scanned": candidates.codes,
-                "candidates": len(candidates.positions),
-                "reranked": len(kept.positions),
+                "lists_probed": lists,
+                "codes_scanned": codes,
+                "candidates": candidates.positions.shape[1],
+                "reranked": int(mask[number].sum()),
                 "cost_estimated_us": round(
                     search.vectors.propose_cost_us(search.count / search.vectors.rows_total)
                 ),

@@ -30,7 +30,8 @@ def test_a_search_ranks_by_the_distance_to_what_codes_stand_for(width, step):
     here = np.random.default_rng(0).random(2_000) < 0.3
     for selection, allowed in ((None, np.ones(2_000, bool)), (Selection(here), here)):
         point = points[5] + np.float32(0.1)
-        squares, positions = lookup.search(point, lists, 50, selection)
+        found_squares, found_positions = lookup.search(point[None], lists[None], 50, selection)
+        squares, positions = found_squares[0], found_positions[0]
         true = estimates(codebook, found, point)
         inside = np.zeros(2_000, bool)
         inside[1:33] = inside[700:] = True

@@ -2,6 +2,7 @@ import functools
 import gc
 import threading
 import weakref
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -47,10 +48,33 @@ def in_order(metric, rows=9_000, dimensions=40):
     return matrix, build(matrix, None, rows + 7, metric, clustering.applied())
 
 
+@dataclass
+class One:
+    """The candidates of one query."""
+
+    positions: np.ndarray
+    keys: np.ndarray
+    slack: float
+    lists: int
+    codes: int
+
+
+def proposed_to(index, query, depth, metric, mask, effort):
+    """What an index proposes for a single query."""
+    found = yield from index.propose(query[None], depth, metric, mask, effort)
+    return One(found.positions[0], found.keys[0], found.slack[0], *found.looked_at(0))
+
+
+def reranked(index, positions, query, k, metric):
+    """What re-ranking leaves of the positions of a single query."""
+    (found,) = yield from index.rerank(positions, [len(positions)], query[None], k, metric)
+    return found
+
+
 def answer(index, query, k, metric, mask=None, effort=Effort(), depth=200):  # noqa: B008 - immutable
     """The best k rows among the candidates, as a query leg finds them."""
-    candidates = resident(index.propose(query, depth, metric, mask, effort))
-    distances, rows = resident(index.rerank(candidates.positions, query, k, metric))
+    candidates = resident(proposed_to(index, query, depth, metric, mask, effort))
+    distances, rows = resident(reranked(index, candidates.positions, query, k, metric))
     order = np.lexsort((rows, -distances if metric is Metric.DOT else distances))[:k]
     return rows[order].tolist()
 
@@ -80,14 +104,14 @@ def test_slack_tells_how_few_candidates_hold_nearly_all_neighbours(metric, rows)
     index = opened(data, total)
     kept, found, best = 0, 0, 0
     for query in queries(matrix, 40):
-        proposed = resident(index.propose(query, 1_000, metric, None, Effort(k=10)))
+        proposed = resident(proposed_to(index, query, 1_000, metric, None, Effort(k=10)))
         near = proposed.keys <= proposed.keys[9] + proposed.slack
         true = set(true_rows(matrix, row_of, query, 10, metric))
         all_rows = resident(index.rows_at(proposed.positions))
         found += len(true & set(all_rows[near].tolist()))
         best += len(true & set(all_rows.tolist()))
         kept += np.count_nonzero(near)
-        wider = resident(index.propose(query, 1_000, metric, None, Effort(k=10, scale=2.0)))
+        wider = resident(proposed_to(index, query, 1_000, metric, None, Effort(k=10, scale=2.0)))
         assert wider.slack >= 1.9 * proposed.slack > 0
     assert found >= 0.99 * best
     assert kept < 40 * 250
@@ -103,7 +127,7 @@ def test_filters_keep_recall_and_are_obeyed(metric):
     for mask in (rng.random(total) < 0.5, rng.random(total) < 0.02, side):
         assert recall(index, matrix, rows, metric, mask) >= 0.98
         for query in queries(matrix, 3, seed=6):
-            positions = resident(index.propose(query, 200, metric, mask, Effort())).positions
+            positions = resident(proposed_to(index, query, 200, metric, mask, Effort())).positions
             found = resident(index.rows_at(positions))
             assert mask[found].all()
             assert len(set(found.tolist())) == len(found) == min(200, mask[rows].sum())
@@ -122,12 +146,12 @@ def test_there_are_as_many_candidates_as_asked_for_or_match(metric, depth, match
     else:
         mask[np.random.default_rng(seed).choice(total, matching, replace=False)] = True
     query = queries(matrix, 100)[seed]
-    found = resident(index.propose(query, depth, metric, mask, Effort()))
+    found = resident(proposed_to(index, query, depth, metric, mask, Effort()))
     assert len(found.positions) == min(depth, np.count_nonzero(mask[rows]))
     assert len(set(found.positions.tolist())) == len(found.positions)
     assert mask[resident(index.rows_at(found.positions))].all()
     assert (np.diff(found.keys) >= 0).all()
-    whole = resident(index.propose(query, depth, metric, None, Effort()))
+    whole = resident(proposed_to(index, query, depth, metric, None, Effort()))
     assert len(set(whole.positions.tolist())) == min(depth, 9_000)
 
 
@@ -145,7 +169,7 @@ def test_keys_estimate_the_distance_on_one_scale_for_all_parts(metric):
         errors = []
         for index, numbers in parts:
             place = np.argsort(numbers) if index is parts[0][0] else numbers
-            found = resident(index.propose(query, len(index) // 20, metric, None, EVERYTHING))
+            found = resident(proposed_to(index, query, len(index) // 20, metric, None, EVERYTHING))
             within = resident(index.rows_at(found.positions))
             if index is parts[0][0]:
                 within = np.searchsorted(np.sort(numbers), within)
@@ -159,13 +183,13 @@ def test_more_effort_looks_at_more_lists():
     index = opened(build(matrix, None, 9_000, Metric.COSINE), 9_000)
     looked = [
         sum(
-            resident(index.propose(q, 50, Metric.COSINE, None, Effort(scale=scale))).lists
+            resident(proposed_to(index, q, 50, Metric.COSINE, None, Effort(scale=scale))).lists
             for q in queries(matrix, 20)
         )
         for scale in (0.0, 0.5, 1.0, 1e6)
     ]
     assert looked == sorted(looked) and looked[0] < looked[1] < looked[2] < looked[3]
-    everything = resident(index.propose(matrix[0], 50, Metric.COSINE, None, EVERYTHING))
+    everything = resident(proposed_to(index, matrix[0], 50, Metric.COSINE, None, EVERYTHING))
     assert (everything.lists, everything.codes) == (9_000 // 448, 9_000)
     assert len(index) // 448 > LISTS_ALL
 
@@ -225,7 +249,7 @@ def test_the_order_of_the_segment_needs_no_row_numbers():
     index = opened(data, 9_007)
     assert "rows" not in Blob.open(data, "x").sections
     query = queries(matrix, 1)[0]
-    found = resident(index.propose(query, 20, Metric.L2, None, EVERYTHING)).positions
+    found = resident(proposed_to(index, query, 20, Metric.L2, None, EVERYTHING)).positions
     assert np.array_equal(resident(index.rows_at(found)), found)
     column = resident(index.whole())
     assert np.array_equal(column.rows, np.arange(9_000)) and np.array_equal(column.matrix, matrix)
@@ -248,9 +272,9 @@ def test_nothing_is_looked_at_that_was_not_wanted(monkeypatch, ordered, eager):
     few = np.random.default_rng(2).random(9_000) < 0.002
     # little effort, so that only some lists are wanted
     calls = [
-        lambda v, q: v.propose(q, 60, metric, None, Effort(scale=0.3)),
-        lambda v, q: v.propose(q, 60, metric, mask, Effort(scale=0.3)),
-        lambda v, q: v.rerank(np.array([8_000, 5, 6, 4_000]), q, 3, metric),
+        lambda v, q: proposed_to(v, q, 60, metric, None, Effort(scale=0.3)),
+        lambda v, q: proposed_to(v, q, 60, metric, mask, Effort(scale=0.3)),
+        lambda v, q: reranked(v, np.array([8_000, 5, 6, 4_000]), q, 3, metric),
         lambda v, q: v.select(np.array([17, 18, 8_999])),
         lambda v, q: v.scan(q, 5, metric, few),
         lambda v, q: v.scan(q, 5, metric, mask),
@@ -298,7 +322,7 @@ def test_any_number_of_dimensions_is_indexed(metric, dimensions):
     index = opened(build(matrix, None, 1_100, metric), 1_100)
     for query in queries(matrix, 5):
         true = keys(matrix, query, metric)
-        positions = resident(index.propose(query, 200, metric, None, Effort())).positions
+        positions = resident(proposed_to(index, query, 200, metric, None, Effort())).positions
         found = resident(index.rows_at(positions))
         kth = np.partition(true, 9)[9]
         assert np.count_nonzero(true[found] <= kth) >= 9
@@ -312,12 +336,12 @@ def test_huge_and_tiny_vectors_and_queries_are_searched_too(metric, scale):
     for query in queries(clustered(6_000, 12), 4):
         for size in (scale, 1e-30, 1e30):
             asked = (query.astype(np.float64) * size).astype(np.float32)
-            found = resident(index.propose(asked, 300, metric, None, Effort()))
+            found = resident(proposed_to(index, asked, 300, metric, None, Effort()))
             assert len(set(found.positions.tolist())) == 300
         if scale != 1e-42:  # few bits are left of a component of that size
             asked = (query.astype(np.float64) * scale).astype(np.float32)
             true = keys(matrix, asked, metric)
-            positions = resident(index.propose(asked, 300, metric, None, Effort())).positions
+            positions = resident(proposed_to(index, asked, 300, metric, None, Effort())).positions
             rows = resident(index.rows_at(positions))
             assert np.count_nonzero(true[rows] <= np.partition(true, 9)[9]) >= 9
 
@@ -328,7 +352,7 @@ def test_equal_and_zero_vectors_are_all_found(metric):
     matrix[3_000:] = [1, 2, 3, 4, 5]
     index = opened(build(matrix, None, 7_000, metric), 7_000)
     for query in (np.zeros(5, np.float32), matrix[-1], -matrix[-1]):
-        found = resident(index.propose(query, 6_500, metric, None, Effort()))
+        found = resident(proposed_to(index, query, 6_500, metric, None, Effort()))
         assert len(set(found.positions.tolist())) == 6_500
         rows = resident(index.rows_at(found.positions))
         best = keys(matrix[[0, -1]], query, metric)
@@ -342,7 +366,9 @@ def test_a_filter_that_lets_nothing_pass_finds_nothing(metric):
     matrix, _, total, data = sample(metric)
     index = opened(data, total)
     nothing = np.zeros(total, bool)
-    assert not len(resident(index.propose(matrix[0].astype("f4"), 10, metric, nothing, Effort())).positions)
+    assert not len(
+        resident(proposed_to(index, matrix[0].astype("f4"), 10, metric, nothing, Effort())).positions
+    )
     assert not len(resident(index.scan(matrix[0].astype("f4"), 10, metric, nothing))[1])
 
 
@@ -350,15 +376,17 @@ def test_only_masks_that_cannot_change_are_remembered_while_they_live():
     matrix, _, total, data = sample(Metric.L2)
     index = opened(data, total)
     mask = np.ones(total, bool)
-    first = resident(index.propose(matrix[0], 10, Metric.L2, mask, Effort())).positions
+    first = resident(proposed_to(index, matrix[0], 10, Metric.L2, mask, Effort())).positions
     mask[resident(index.rows_at(first))] = False
     assert not set(first.tolist()) & set(
-        resident(index.propose(matrix[0], 10, Metric.L2, mask, Effort())).positions.tolist()
+        resident(proposed_to(index, matrix[0], 10, Metric.L2, mask, Effort())).positions.tolist()
     )
     for _ in range(30):
         mask = mask.copy()
         mask.flags.writeable = False
-        again = [resident(index.propose(matrix[0], 10, Metric.L2, mask, Effort())).positions for _ in "ab"]
+        again = [
+            resident(proposed_to(index, matrix[0], 10, Metric.L2, mask, Effort())).positions for _ in "ab"
+        ]
         assert np.array_equal(*again) and not set(first.tolist()) & set(again[0].tolist())
     gone = weakref.ref(mask)
     del mask
@@ -370,14 +398,16 @@ def test_threads_that_search_while_lists_are_taken_in_find_the_same():
     matrix, _, total, data = sample(Metric.COSINE)
     asked = queries(matrix, 60)
     reference = opened(data, total)
-    expected = [resident(reference.propose(q, 50, Metric.COSINE, None, Effort(scale=0.3))) for q in asked]
+    expected = [
+        resident(proposed_to(reference, q, 50, Metric.COSINE, None, Effort(scale=0.3))) for q in asked
+    ]
     index = opened(data, total)
     wrong = []
 
     def work(offset):
         for i in range(len(asked)):
             number = (i + offset) % len(asked)
-            found = resident(index.propose(asked[number], 50, Metric.COSINE, None, Effort(scale=0.3)))
+            found = resident(proposed_to(index, asked[number], 50, Metric.COSINE, None, Effort(scale=0.3)))
             if not np.array_equal(found.positions, expected[number].positions):
                 wrong.append(number)
 
@@ -400,21 +430,21 @@ def test_a_rerank_is_the_nearest_of_the_positions_exactly(metric, count):
     for query in queries(matrix, 3):
         true = exact_distances(matrix[place], norms_of(matrix[place]), query, metric)
         order = np.argsort(-true if metric is Metric.DOT else true, kind="stable")[:7]
-        distances, found = resident(index.rerank(positions, query, 7, metric))
+        distances, found = resident(reranked(index, positions, query, 7, metric))
         assert dict(zip(found.tolist(), distances.tolist(), strict=True)) == dict(
             zip(of_positions[order].tolist(), true[order].tolist(), strict=True)
         )
-        assert len(resident(index.rerank(positions, query, count + 1, metric))[0]) == count
+        assert len(resident(reranked(index, positions, query, count + 1, metric))[0]) == count
 
 
 def test_a_rerank_finds_all_that_tie_and_may_have_nothing_to_do():
     matrix = np.repeat(np.arange(2_000, dtype="f4")[:, None], 3, axis=1)
     matrix[100:1_100] = 5
     index = opened(build(matrix, None, 2_000, Metric.L2), 2_000)
-    distances, rows = resident(index.rerank(np.arange(2_000), matrix[5], 1, Metric.L2))
+    distances, rows = resident(reranked(index, np.arange(2_000), matrix[5], 1, Metric.L2))
     assert not distances.any()
     assert sorted(rows.tolist()) == [5, *range(100, 1_100)]
-    assert not len(resident(index.rerank(np.empty(0, np.int64), matrix[5], 1, Metric.L2))[1])
+    assert not len(resident(reranked(index, np.empty(0, np.int64), matrix[5], 1, Metric.L2))[1])
 
 
 def test_building_twice_gives_the_same_file():
@@ -477,3 +507,31 @@ def test_a_file_of_other_contents_is_refused():
     ):
         with pytest.raises(CorruptObject):
             opened(bad, 1_100)
+
+
+@pytest.mark.parametrize("share", [None, 0.5, 0.02])
+@pytest.mark.parametrize("metric", Metric)
+def test_several_queries_at_once_find_what_each_of_them_finds(metric, share):
+    matrix, _, total, data = sample(metric)
+    index = opened(data, total)
+    mask = None if share is None else np.random.default_rng(3).random(total) < share
+    asked = np.stack([*queries(matrix, 7), np.zeros(matrix.shape[1])]).astype(np.float32)
+    effort = Effort(scale=0.4)
+    together = resident(index.propose(asked, 60, metric, mask, effort))
+    for number, query in enumerate(asked):
+        alone = resident(proposed_to(index, query, 60, metric, mask, effort))
+        assert np.array_equal(together.positions[number], alone.positions)
+        assert np.array_equal(together.keys[number], alone.keys)
+        assert together.slack[number] == alone.slack
+        assert together.looked_at(number) == (alone.lists, alone.codes)
+    counts = [60, 0, 3, 60, 10, 60, 1, 20]
+    chosen = [together.positions[number, :count] for number, count in enumerate(counts)]
+    found = resident(index.rerank(np.concatenate(chosen), counts, asked, 5, metric))
+    for query, positions, (distances, rows) in zip(asked, chosen, found, strict=True):
+        if len(positions):
+            expected, expected_rows = resident(reranked(index, positions, query, 5, metric))
+            order, expected_order = np.argsort(rows), np.argsort(expected_rows)
+            assert np.array_equal(rows[order], expected_rows[expected_order])
+            assert np.array_equal(distances[order], expected[expected_order])
+        else:
+            assert not len(rows)

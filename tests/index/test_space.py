@@ -30,12 +30,12 @@ def test_squared_distances_of_points_stand_for_the_distances_of_the_metric(
     if seed % 10 == 0:
         query[:] = 0
     space = Space.of(matrix, metric)
-    points, target = space.points(matrix), space.target(query)
-    assert points.shape == (50, space.width) and target.point.shape == (space.width,)
-    assert space.width % space.step == 0 and np.isfinite(points).all() and np.isfinite(target.point).all()
-    squares = ((points - target.point).astype(float) ** 2).sum(1).astype(np.float32)
+    points, target = space.points(matrix), space.targets(query[None])
+    assert points.shape == (50, space.width) and target.points.shape == (1, space.width)
+    assert space.width % space.step == 0 and np.isfinite(points).all() and np.isfinite(target.points).all()
+    squares = ((points - target.points).astype(float) ** 2).sum(1).astype(np.float32)
     true = keys(matrix, query, metric).astype(float)
-    found = target.keys(squares).astype(float)
+    found = target.keys(squares[None])[0].astype(float)
     if metric is Metric.COSINE and not query.any():
         assert len(set(np.round(found[3:], 3).tolist())) == 1
         return
@@ -56,5 +56,5 @@ def test_points_are_padded_to_whole_parts(d, width):
 
 def test_a_query_far_out_of_range_keeps_its_direction():
     matrix = clustered(20, 4)
-    point = Space.of(matrix, Metric.L2).target(np.array([3e38, 0, -3e38, 0], np.float32)).point
+    point = Space.of(matrix, Metric.L2).targets(np.array([[3e38, 0, -3e38, 0]], np.float32)).points[0]
     assert np.isfinite(np.vecdot(point, point)) and point[0] == -point[2] > 0 and point[1] == 0

@@ -17,7 +17,6 @@ from elacsym.query.ast import TextLeg
 from elacsym.query.matching import Matches, live_rows
 from elacsym.query.remembered import Budget
 from elacsym.query.searchable import PartView, SearchSnapshot
-from elacsym.query.text_leg import relevant
 from elacsym.types import Attribute, AttributeType, FullText, Schema
 from tests.index.sources import HoleySource, driven
 
@@ -32,6 +31,12 @@ legs = st.builds(
     st.dictionaries(st.sampled_from(["title", "body"]), st.floats(0.01, 100), min_size=1),
     st.lists(st.sampled_from(["cat", "dog", "the", "zürich", "東", "absent"]), max_size=4),
 )
+
+
+def relevant(snapshot, leg, matches, depth, beside=None):
+    """What a single leg finds."""
+    (ranking,) = yield from text_leg.relevant(snapshot, [leg], matches, depth, beside)
+    return ranking
 
 
 class TextPart:

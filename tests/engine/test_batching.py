@@ -1,0 +1,181 @@
+"""Queries of a namespace that wait at the same time are answered together, each as if it were alone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from support.database import document, schema, upsert
+
+from elacsym.engine import batching
+from elacsym.errors import InvalidRequest, Unavailable
+from elacsym.query.ast import Compare, Op, OrderKey, Query, TextLeg, VectorLeg
+from elacsym.store.cache import ObjectMissing
+
+ROWS = 300
+
+
+@pytest.fixture
+async def docs(database):
+    """A database whose namespace `docs` has documents."""
+    rng = np.random.default_rng(3)
+    await database.create("docs", schema())
+    await database.write("docs", upsert(*(document(i, rng) for i in range(ROWS))))
+    return database
+
+
+def by_vector(seed: int, **options) -> Query:
+    vector = np.random.default_rng(seed).normal(size=schema().vectors()["vector"].type.dimensions)
+    return Query((VectorLeg("vector", vector.astype(np.float32)),), **options)
+
+
+def by_text(text: str, **options) -> Query:
+    return Query((TextLeg((("text", 1.0),), text),), **options)
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """How many queries were answered in one go, each time."""
+    seen = []
+    execute_alike = batching.execute_alike
+
+    async def counted(snapshot, queries, *rest):
+        seen.append(len(queries))
+        return await execute_alike(snapshot, queries, *rest)
+
+    monkeypatch.setattr(batching, "execute_alike", counted)
+    return seen
+
+
+async def test_every_query_gets_the_answer_that_it_gets_alone(docs, sizes):
+    recent = Compare("year", Op.GT, 2010)
+    queries = [
+        *(by_vector(seed) for seed in range(9)),
+        *(by_vector(seed, filter=recent, top_k=3) for seed in range(4)),
+        *(by_text(text) for text in ("copper kettle", "no such word", "kettle", "copper")),
+        *(by_vector(seed, offset=2, include_vector=True) for seed in range(2)),
+        Query((*by_vector(1).legs, *by_text("copper").legs)),
+        Query(order_by=(OrderKey("year"),), top_k=7),
+    ]
+    alone = [await docs.query("docs", query) for query in queries]
+    assert sizes == [1] * len(queries)
+    sizes.clear()
+    together = await asyncio.gather(*(docs.query("docs", query) for query in queries))
+    assert sorted(sizes) == [1, 1, 2, 4, 4, 9]
+    for query, one, other in zip(queries, alone, together, strict=True):
+        assert [(h.id, h.score, h.cursor) for h in one.hits] == [
+            (h.id, h.score, h.cursor) for h in other.hits
+        ]
+        for a, b in zip(one.hits, other.hits, strict=True):
+            assert a.attributes.keys() == b.attributes.keys()
+            assert all(np.array_equal(a.attributes[name], b.attributes[name]) for name in a.attributes), query
+
+
+async def test_one_proof_serves_all_that_wait_and_sees_every_write_before_them(docs, monkeypatch):
+    namespace = await docs.namespace("docs")
+    checks = []
+    check = namespace.reader.check
+    monkeypatch.setattr(namespace.reader, "check", lambda: checks.append(1) or check())
+    await asyncio.gather(*(docs.query("docs", by_vector(seed)) for seed in range(8)))
+    assert len(checks) == 1
+    rng = np.random.default_rng(9)
+    for number in range(20):
+        await docs.write("docs", upsert(document(ROWS + number, rng)))
+        found = await asyncio.gather(
+            *(
+                docs.query("docs", Query(order_by=(OrderKey("id", descending=True),), top_k=1))
+                for _ in range(3)
+            )
+        )
+        assert [result.hits[0].id for result in found] == [ROWS + number] * 3
+
+
+async def test_a_refused_query_is_nobody_elses_business(docs):
+    wrong = by_vector(1, include_attributes=("nothing",))
+    found = await asyncio.gather(
+        docs.query("docs", by_vector(0)),
+        docs.query("docs", wrong),
+        docs.query("docs", by_vector(2)),
+        return_exceptions=True,
+    )
+    assert isinstance(found[1], InvalidRequest)
+    assert len(found[0].hits) == len(found[2].hits) == 10
+
+
+async def test_what_one_query_meets_does_not_fail_those_beside_it(docs, monkeypatch):
+    execute_alike = batching.execute_alike
+    bad = by_vector(5)
+
+    async def failing(snapshot, queries, *rest):
+        if any(query.legs is bad.legs for query in queries):
+            raise RuntimeError("one of them")
+        return await execute_alike(snapshot, queries, *rest)
+
+    monkeypatch.setattr(batching, "execute_alike", failing)
+    asked = [by_vector(0), bad, by_vector(2)]
+    found = await asyncio.gather(*(docs.query("docs", q) for q in asked), return_exceptions=True)
+    assert isinstance(found[1], RuntimeError)
+    assert len(found[0].hits) == len(found[2].hits) == 10
+
+
+async def test_a_slow_query_holds_up_none_that_is_not_like_it(docs, monkeypatch):
+    execute_alike, go_on = batching.execute_alike, asyncio.Event()
+
+    async def slow(snapshot, queries, *rest):
+        if queries[0].filter is not None:
+            await go_on.wait()
+        return await execute_alike(snapshot, queries, *rest)
+
+    monkeypatch.setattr(batching, "execute_alike", slow)
+    waiting = asyncio.create_task(docs.query("docs", by_vector(1, filter=Compare("year", Op.GT, 2010))))
+    others = await asyncio.gather(*(docs.query("docs", by_vector(seed)) for seed in range(3)))
+    assert all(result.hits for result in others) and not waiting.done()
+    # nor those who come later
+    assert (await docs.query("docs", by_vector(4))).hits and not waiting.done()
+    go_on.set()
+    assert (await waiting).hits
+
+
+async def test_who_gives_up_takes_nobody_along(docs):
+    asking = [asyncio.create_task(docs.query("docs", by_vector(seed))) for seed in range(3)]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    found = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(found[0], asyncio.CancelledError)
+    assert all(result.hits for result in found[1:])
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_files_that_were_collected_are_looked_for_once_more(docs, monkeypatch, times):
+    execute_alike, left = batching.execute_alike, [times]
+
+    async def missing(*arguments):
+        if left[0]:
+            left[0] -= 1
+            raise ObjectMissing("seg/1")
+        return await execute_alike(*arguments)
+
+    monkeypatch.setattr(batching, "execute_alike", missing)
+    asked = [docs.query("docs", by_vector(seed)) for seed in range(3)]
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    if times == 1:
+        assert all(len(result.hits) == 10 for result in found)
+    else:
+        assert all(isinstance(result, ObjectMissing) for result in found)
+
+
+async def test_those_who_wait_when_the_namespace_closes_are_told_so(docs, monkeypatch):
+    async def forever(*_):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(batching, "execute_alike", forever)
+    asking = [asyncio.create_task(docs.query("docs", by_vector(seed))) for seed in range(2)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    asking.append(asyncio.create_task(docs.query("docs", by_vector(3))))
+    await asyncio.sleep(0)
+    namespace = await docs.namespace("docs")
+    await namespace.close()
+    found = await asyncio.gather(*asking, return_exceptions=True)
+    assert all(isinstance(result, Unavailable) for result in found)
