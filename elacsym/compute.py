@@ -21,7 +21,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 # how long a piece of bulk work waits for queries in all: enough for those that run, too little to starve
-BULK_WAIT_S_MAX = 0.02
+BULK_WAIT_S_MAX = 0.05
 _bulk = threading.local()
 
 

@@ -145,6 +145,7 @@ async def _commit(
                 raise TransitionRefused("segments were replaced while their delete bitmaps were computed")
             return after
 
+        namespace.view.expect_fold(job, capture.slots[-1].seq + 1)
         try:
             loaded = await namespace.reader.file.update(transition)
         except TransitionRefused:
@@ -168,7 +169,7 @@ async def _deletes(
     for state in states:
         part = state.part
         dead = await part.dead(state.ref.deletes)
-        newly = await drive(_newly_dead(part, touched, dead), namespace.services.compute)
+        newly = await drive(_newly_dead(part, touched, dead), namespace.services.compute.bulk)
         if len(newly):
             changes[state.ref.job] = await deletes_change(
                 namespace, job, state.ref, part, dead, newly, suffix=str(attempt)

@@ -134,7 +134,7 @@ async def deletes_change(
     suffix: str,
 ) -> DeletesChange:
     """Upload the bitmap in which also `newly` are dead: the change of the segment's entry in the manifest."""
-    compute = namespace.services.compute
+    compute = namespace.services.compute.bulk
     versions_file = namespace.services.cache.file(*part.files()[segment_format.VERSIONS])
     ids, versions = await drive(
         both(_ids_of(part, newly), segment_format.versions_at(versions_file, newly, part.rows)), compute
@@ -148,7 +148,7 @@ async def deletes_change(
         left = add_sums(int(ref.row_sum, 16), -ids.row_sum(versions))
         return data, FileRef.of(name, data), int(after.sum()), left
 
-    data, file, rows, left = await compute.bulk.run(computed)
+    data, file, rows, left = await compute.run(computed)
     await upload(namespace, job, [file], lambda _: data)
     return DeletesChange(DeletesRef(job, file, rows), f"{left:032x}")
 

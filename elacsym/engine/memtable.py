@@ -179,7 +179,13 @@ class Chunk:
         """The rows from `row` on."""
         keep = np.arange(row, self.rows)
         arrays = {name: array.slice(row) for name, array in self.arrays.items()}
-        return Chunk(self.id_column.select(keep), self._versions[row:], arrays)
+        after = Chunk(self.id_column.select(keep), self._versions[row:], arrays)
+        # a copy: queries in other threads add to it
+        for name, column in self.vector_columns.copy().items():
+            if name in arrays:
+                norms = column.norms[np.searchsorted(column.rows, row) :]
+                after.vector_columns[name] = _vector_column(arrays[name], norms)
+        return after
 
 
 def is_short(group: Sequence[Chunk]) -> bool:

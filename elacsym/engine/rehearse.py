@@ -46,7 +46,7 @@ async def _ask(namespace: Namespace, part: SegmentPart, needs: Needs, schema: Sc
     """Ask recent queries of the segment alone."""
     tuning, compute, inc = (
         namespace.services.tuning,
-        namespace.services.compute,
+        namespace.services.compute.bulk,
         namespace.reader.manifest.inc,
     )
     alive = np.ones(part.rows, np.bool_)

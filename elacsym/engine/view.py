@@ -8,6 +8,7 @@ segments; they are looked up once per segment, when the next snapshot is taken.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
@@ -19,6 +20,7 @@ from elacsym.engine import payload
 from elacsym.engine.memtable import LONG_BYTES, Chunk, Memtable, Touched, is_short
 from elacsym.engine.payload import RowChanges
 from elacsym.engine.segment import SegmentPart
+from elacsym.errors import CorruptObject, Unavailable
 from elacsym.format.manifest import Home, Manifest, SegmentRef
 from elacsym.format.reading import Steps, together
 from elacsym.format.wal_entry import WalEntry
@@ -56,6 +58,14 @@ class SegmentState:
             alive[rows] = False
             self._settle(alive)
 
+    def after_fold(self, ref: SegmentRef, folded: int) -> SegmentState:
+        """The segment under the delete bitmap into which the first `folded` of the touched slots went."""
+        after = SegmentState(ref, self.part)
+        if self.alive is not None and self.resolved >= folded:
+            # what these slots touched is dead in the bitmap, and was masked here
+            after.alive, after.resolved = self.alive, self.resolved - folded
+        return after
+
     def _settle(self, alive: npt.NDArray[np.bool_]) -> None:
         # indexes remember what they make of a mask that cannot change
         alive.flags.writeable = False
@@ -83,6 +93,7 @@ class NamespaceView:
         self._own: dict[str, RowChanges] = {}
         self._joining: asyncio.Task[None] | None = None
         self._readying: set[asyncio.Task[None]] = set()
+        self._folding = "", -1  # job and end of the last fold of this process
         self._is_known = asyncio.Event()
 
     def reset(self, manifest: Manifest) -> None:
@@ -93,15 +104,15 @@ class NamespaceView:
             self.memtable = Memtable()
             self.segments, self._schemas = (), []
             self.tail = manifest.applied
+        touched = len(self.memtable.touched)
         self.memtable.drop_before(manifest.applied)
+        folded = touched - len(self.memtable.touched)
         self.tail = max(self.tail, manifest.applied)
         self._schemas = [(seq, schema) for seq, schema in self._schemas if seq >= manifest.applied]
         self.schema = self._schemas[-1][1] if self._schemas else manifest.schema
         known = {state.ref.job: state for state in self.segments}
-        is_folded = self.manifest is not None and self.manifest.applied != manifest.applied
         self.segments = tuple(
-            self._state(manifest.inc, ref, known.get(ref.job), is_folded=is_folded)
-            for ref in manifest.segments
+            self._state(manifest, ref, known.get(ref.job), folded) for ref in manifest.segments
         )
         for job, state in known.items():
             if manifest.segment(job) is None:
@@ -111,12 +122,26 @@ class NamespaceView:
         self._is_known.set()
 
     def _state(
-        self, inc: str, ref: SegmentRef, known: SegmentState | None, *, is_folded: bool
+        self, manifest: Manifest, ref: SegmentRef, known: SegmentState | None, folded: int
     ) -> SegmentState:
-        """What is known of a segment; its live rows stay where neither bitmap nor tail are others."""
+        """What is known of a segment; its live rows stay where neither bitmap nor tail are others, or the one
+        took over from the other."""
         if known is None:
-            return SegmentState(ref, self.part(inc, ref))
+            return SegmentState(ref, self.part(manifest.inc, ref))
+        job, end = self._folding
+        if manifest.applied == end and manifest.segment(job) is not None:
+            return known.after_fold(ref, folded)
+        is_folded = self.manifest is not None and self.manifest.applied != manifest.applied
         return known if known.ref == ref and not is_folded else SegmentState(ref, known.part)
+
+    def expect_fold(self, job: str, end: int) -> None:
+        """The slots below `end`, as the view holds them, are about to be folded by `job`, and delete bitmaps
+        with them.
+
+        Where another folds them the live rows are computed anew: it may have read another log than a view
+        that was told a ghost of it.
+        """
+        self._folding = job, end
 
     async def open_ahead(self, needs_of: Callable[[Schema], Needs]) -> None:
         """Open what a query needs first as soon as a manifest is known, while the log's tail is being read.
@@ -183,16 +208,25 @@ class NamespaceView:
             self._get_ready(self.memtable.chunks[-1])
 
     def _get_ready(self, chunk: Chunk) -> None:
-        """Make of a long chunk what queries are going to look at, behind them: the norms of its vectors."""
+        """Make of a long chunk what queries are going to look at, behind them."""
         if chunk.size_bytes < LONG_BYTES:
             return
-        names = [name for name in self.looked_at().vectors if self.schema.stored(name) in chunk.arrays]
-        if not names:
+        looked_at = self.looked_at()
+        if looked_at == Needs():
             return
-        seen = chunk.under(self.schema)
-        task = asyncio.create_task(self._compute.bulk.run(_norms_made, seen, names), name="norms of a chunk")
+        names = [name for name in looked_at.vectors if self.schema.stored(name) in chunk.arrays]
+        task = asyncio.create_task(self._make_ready(chunk.under(self.schema), names), name="ready a chunk")
         self._readying.add(task)
         task.add_done_callback(self._readying.discard)
+
+    async def _make_ready(self, chunk: Chunk, vectors: Sequence[str]) -> None:
+        """The norms of its vectors, and the rows of segments that it replaces."""
+        await self._compute.bulk.run(_norms_made, chunk, vectors)
+        segments, memtable = self.segments, self.memtable
+        if all(state.alive is not None for state in segments):
+            # a failure is a query's to meet
+            with contextlib.suppress(Unavailable, CorruptObject):
+                await self._resolve(segments, memtable.touched, self._compute.bulk)
 
     def schema_after(self, seq: int) -> Schema:
         """The schema after slot `seq`, which is not folded."""
@@ -234,7 +268,7 @@ class NamespaceView:
         await asyncio.gather(*(self._load(state) for state in segments if state.alive is None))
         if self.segments is not segments or self.memtable is not memtable:
             return False
-        await self._resolve(segments, memtable.touched)
+        await self._resolve(segments, memtable.touched, self._compute)
         return (
             self.segments is segments
             and self.memtable is memtable
@@ -267,7 +301,9 @@ class NamespaceView:
             memtable.replace(group, joined)
             self._snapshot = None
 
-    async def _resolve(self, segments: Sequence[SegmentState], touched: Sequence[Touched]) -> None:
+    async def _resolve(
+        self, segments: Sequence[SegmentState], touched: Sequence[Touched], compute: Compute
+    ) -> None:
         """Take into account the rows that the tail's slots replaced; all segments share rounds."""
         upto = len(touched)
         behind = [state for state in segments if state.resolved < upto]
@@ -279,7 +315,7 @@ class NamespaceView:
         }
         looked_up = sum(len(ids[state.resolved]) for state in behind)
         steps = _rows_of([state.part for state in behind], [ids[state.resolved] for state in behind])
-        found = await drive(steps, self._compute, inline=looked_up <= _INLINE_IDS)
+        found = await drive(steps, compute, inline=looked_up <= _INLINE_IDS)
         for state, rows in zip(behind, found, strict=True):
             state.mask(rows)
             # after the mask: a concurrent caller must not see the slots as done before they are

@@ -493,12 +493,12 @@ class LogWriter:
     async def _commit(self, entry: WalEntry) -> Outcome:
         """Settle the entry's slot; a commit is handed to the reader, anything else ends the ownership."""
         is_large = sum(b.size_bytes for b in entry.batches) > self._settings.inline_bytes_max
-        data = await self._compute.bulk.run(entry.encode) if is_large else entry.encode()
+        # the digest, too: from the PUT to the push others read the slot, which takes longer than waiting
+        data, digest = await self._compute.bulk.run(_encoded, entry) if is_large else _encoded(entry)
         outcome = await self._drive(entry, data)
         self._ownership.settled(outcome)
         COMMITS.labels(outcome=outcome.value).inc()
         if outcome is Outcome.COMMITTED:
-            digest = await self._compute.bulk.run(blake2b_128, data) if is_large else blake2b_128(data)
             self._reader.push(entry, len(data), digest)
         return outcome
 
@@ -543,3 +543,9 @@ class LogWriter:
     def _pause_s(self, attempt: int) -> float:
         settings = self._settings
         return full_jitter_s(self._rng, attempt, base_s=settings.retry_base_s, cap_s=settings.retry_cap_s)
+
+
+def _encoded(entry: WalEntry) -> tuple[bytes, str]:
+    """The bytes of an entry, and their digest."""
+    data = entry.encode()
+    return data, blake2b_128(data)

@@ -140,3 +140,23 @@ def test_many_deletes_meet_the_rows_that_are_there(kind):
     assert [view.alive.tolist() for view in memtable.views(Schema())] == [[False, True, True]]
     memtable.apply(3, [RowChanges(ids([2]), {}, ids(range(10_000)))])
     assert [view.alive.tolist() for view in memtable.views(Schema())] == [[False, False, True], [True]]
+
+
+@pytest.mark.parametrize("with_nulls", [False, True])
+def test_what_is_left_of_a_chunk_after_a_fold_keeps_its_norms(with_nulls):
+    """They were computed anew by the first query, for thousands of rows."""
+    rng = np.random.default_rng(1)
+    mask = np.array([with_nulls and row % 3 == 1 for row in range(10)])
+    matrix = pa.array(rng.standard_normal(40, np.float32))
+    array = pa.FixedSizeListArray.from_arrays(matrix, 4, mask=pa.array(mask))
+    schema = Schema(attributes={"v": Attribute(AttributeType.parse("[4]f32"), filterable=False)})
+    memtable = Memtable()
+    whole = Chunk(IdColumn.of("uint", list(range(10))), np.arange(10, dtype=np.uint64), {"v": array}, schema)
+    memtable._chunks, memtable._rows = [whole], 10
+    norms = whole.vector_column("v").norms
+    memtable.drop_before(4)
+    (left,) = memtable.chunks
+    column = left.vector_columns["v"]
+    assert column.rows.tolist() == [row - 4 for row in range(4, 10) if not mask[row]]
+    assert column._norms.tolist() == norms[np.flatnonzero(~mask) >= 4].tolist()
+    assert column.matrix.tolist() == np.array(array.slice(4).drop_null().flatten()).reshape(-1, 4).tolist()

@@ -271,3 +271,58 @@ async def test_what_queries_look_at_in_a_new_chunk_is_made_behind_them(tmp_path)
         assert (await database.query("docs", query)).hits[0].id is not None
     assert "norms" in vars(chunk.vector_columns["vector"])
     await database.close()
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+async def test_live_rows_are_the_same_after_a_fold_and_looked_up_again_after_that_of_another(
+    tmp_path, is_own
+):
+    """A fold of thousands of rows had the next query look all ids of the tail up in every segment."""
+    rng, store = np.random.default_rng(1), MemoryStore()
+    database = await open_database(store, cache_path=tmp_path / "a")
+    other = await open_database(store, cache_path=tmp_path / "b", seed=2)
+    await database.create("docs", schema())
+    await database.write("docs", upsert(*(document(i, rng) for i in range(8))))
+    await fold(await other.namespace("docs"))
+    for request in (upsert(document(3, rng)), WriteRequest(deletes=(5,)), upsert(document(8, rng))):
+        await database.write("docs", request)
+        await database.query("docs", ALL)
+    view = (await database.namespace("docs")).view
+    before = view.segments[0].alive
+    await database.write("docs", WriteRequest(deletes=(6,)))
+    # the last slots stay in the tail
+    folding = await (database if is_own else other).namespace("docs")
+    await folding.reader.check()
+    sizes = [slot.size_bytes for slot in folding.reader.slots]
+    await view.snapshot()
+    resolved = view.segments[0].alive
+    await fold(folding, bytes_max=sum(sizes[:-2]))
+    await (await database.namespace("docs")).reader.check()
+    assert (view.segments[0].alive is resolved) == is_own
+    await view.snapshot()
+    alive = view.segments[0].alive
+    assert before.tolist() == [i not in (3, 5) for i in range(8)]
+    assert alive.tolist() == [i not in (3, 5, 6) for i in range(8)]
+    assert view.segments[0].resolved == len(view.memtable.touched) == 2
+    for one in (database, other):
+        assert [hit.id for hit in (await one.query("docs", ALL)).hits] == [0, 1, 2, 3, 4, 7, 8]
+    await database.close()
+    await other.close()
+
+
+async def test_a_fold_whose_slots_no_query_had_looked_at_leaves_nothing_alive_that_they_replaced(tmp_path):
+    rng = np.random.default_rng(1)
+    database = await open_database(cache_path=tmp_path)
+    await database.create("docs", schema())
+    await database.write("docs", upsert(*(document(i, rng) for i in range(4))))
+    namespace = await database.namespace("docs")
+    await fold(namespace)
+    await database.query("docs", ALL)
+    await database.write("docs", WriteRequest(deletes=(1,)))
+    namespace.view.expect_fold(namespace.reader.manifest.segments[0].job, namespace.reader.tail)
+    state = namespace.view.segments[0]
+    assert state.resolved == 0
+    assert state.after_fold(state.ref, 1).alive is None
+    await fold(namespace)
+    assert [hit.id for hit in (await database.query("docs", ALL)).hits] == [0, 2, 3]
+    await database.close()
