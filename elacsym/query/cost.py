@@ -44,6 +44,7 @@ from elacsym.query.ast import (
 )
 from elacsym.query.check_filter import query_chars
 from elacsym.query.filters import tests_in
+from elacsym.query.matching import recalled
 from elacsym.query.plan import rows_wanted
 from elacsym.query.scores import leaves_of, weighted_texts
 from elacsym.query.searchable import SearchSnapshot
@@ -56,7 +57,8 @@ _US_PER_VECTOR_ELEMENT = 0.0002
 _VECTORS_PER_ROW = 32  # of an array of vectors
 _US_PER_CODED_ROW = 0.004
 _CODED_ROWS_MIN = 1_024
-_US_PER_TEXT_ROW = 0.002
+_US_PER_TEXT_ROW = 0.0006
+_US_PER_SPARSE_ROW = 0.002
 _US_PER_QUERY_CHARACTER = 0.5
 _US_PER_TEST = 20.0  # in one part
 _US_PER_FILTERED_ROW = 0.001
@@ -102,7 +104,9 @@ def cost_us(query: Query, snapshot: SearchSnapshot) -> float:
     """What the query should cost over warm files, in microseconds of one core. Takes time itself
     unless the query `is_small`."""
     rows = sum(view.part.rows for view in snapshot.parts)
-    cost = _US_PER_PART * len(snapshot.parts) + _tests_us(query.filter, snapshot, rows)
+    cost = _US_PER_PART * len(snapshot.parts)
+    if recalled(snapshot, query.filter) is None:
+        cost += _tests_us(query.filter, snapshot, rows)
     for leg in query.legs:
         cost += _US_PER_LEG + _leg_us(leg, snapshot, rows, exact=query.exact)
     for _, computed in query.compute:
@@ -199,7 +203,7 @@ def _leg_us(leg: Leg, snapshot: SearchSnapshot, rows: int, *, exact: bool) -> fl
         case MultiVectorLeg():
             return rows * leg.vectors.size * _VECTORS_PER_ROW * _US_PER_VECTOR_ELEMENT
         case SparseLeg():
-            per_dimension = rows * _US_PER_TEXT_ROW + len(snapshot.parts) * _US_PER_DIMENSION
+            per_dimension = rows * _US_PER_SPARSE_ROW + len(snapshot.parts) * _US_PER_DIMENSION
             return len(leg.vector) * per_dimension + _pending_us(snapshot, leg.attribute)
         case TextLeg():
             return sum(_text_us(Bm25(name, leg.query), snapshot, rows) for name, _ in leg.fields)

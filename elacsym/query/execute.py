@@ -1,7 +1,7 @@
 """Runs queries against one snapshot: open, filter, search, fetch; all of it steps, driven to the end.
 
 Queries that are alike (`query.alike`) are answered in one go, so that what is done for each of them is only
-what differs. Everything here is for several of them; mostly there is one.
+what differs.
 
 Rounds of a cold query after its snapshot is known: heads and eager sections of every file it looks at; what
 filter and legs look at in them; ids and attributes of the hits.
@@ -22,6 +22,7 @@ from elacsym.format.reading import Steps, both, done, together
 from elacsym.index.ids import IdColumn
 from elacsym.index.vector import Effort
 from elacsym.query.aggregate import aggregate
+from elacsym.query.alike import is_plain
 from elacsym.query.ast import (
     Filter,
     Leg,
@@ -59,7 +60,7 @@ from elacsym.query.plan import (
 from elacsym.query.ranking import Beside, Ranking
 from elacsym.query.score_leg import scored
 from elacsym.query.searchable import Part, SearchSnapshot
-from elacsym.query.shown import shown_by
+from elacsym.query.shown import Shown, shown_by
 from elacsym.query.sparse_leg import sparse_nearest
 from elacsym.query.text_leg import relevant
 from elacsym.query.validate import check
@@ -119,17 +120,20 @@ async def execute_alike(
     compute: Compute,
     effort_of: EffortOf = default_effort,
 ) -> list[QueryResult]:
-    """The answers to queries that were `checked` and are alike, at least one; see `execute`."""
+    """The answers to queries that were `checked`: several that are alike, or one of any kind; see
+    `execute`."""
     query = queries[0]
     inline = is_inline(query, snapshot)
     trace = _Trace()
     QUERIES.labels(kind_of(query)).inc(len(queries))
-    steps = _answers(snapshot, queries, effort_of, trace)
-    if not query.explain:
+    if is_plain(query):
+        steps = _answers(snapshot, queries, effort_of, trace)
         return await drive(steps, compute, inline=inline, rounds=trace.rounds)
+    answer = _answer(snapshot, query, effort_of, trace)
+    if not query.explain:
+        return [await drive(answer, compute, inline=inline, rounds=trace.rounds)]
     with measured_reads() as reads:
-        results = await drive(steps, compute, inline=inline, rounds=trace.rounds)
-    (result,) = results
+        result = await drive(answer, compute, inline=inline, rounds=trace.rounds)
     assert result.plan is not None, "explained"
     result.plan.update(
         where="inline" if inline else "pool",
@@ -137,44 +141,68 @@ async def execute_alike(
         rounds=trace.rounds.to_json(),
         bytes_read=sum(reads),
     )
-    return results
+    return [result]
 
 
 def _answers(
     snapshot: SearchSnapshot, queries: Sequence[Query], effort_of: EffortOf, trace: _Trace
 ) -> Steps[list[QueryResult]]:
+    """The answers to plain queries that are alike."""
     query = queries[0]
+    # what filters look at beyond the first one's is opened when they are evaluated
+    yield from _opened(snapshot, query)
+    matches = yield from _matches(snapshot, queries)
+    wanted = shown_by(query, snapshot.schema)
+    legs, depth = [alike.legs[0] for alike in queries], leg_depth(query)
+    rankings = yield from _rankings(
+        snapshot, query, legs, matches, depth, effort_of, beside=_beside(snapshot, wanted, trace)
+    )
+    each = [_ranked(ranking, alike)[query.offset :] for alike, ranking in zip(queries, rankings, strict=True)]
+    hits = iter((yield from read(snapshot, [row for found in each for row in found], wanted)))
+    work, staleness_ms = _work(snapshot, trace.rounds), snapshot.staleness_ms
+    return [
+        QueryResult(
+            tuple(islice(hits, len(found))), None, None, None, staleness_ms, work, schema=snapshot.schema
+        )
+        for found in each
+    ]
+
+
+def _matches(snapshot: SearchSnapshot, queries: Sequence[Query]) -> Steps[list[Matches]]:
+    """What the filter of each query leaves."""
+    first = queries[0].filter
+    if all(query.filter == first for query in queries):
+        return [(yield from matching(snapshot, first))] * len(queries)
+    return (yield from together([matching(snapshot, query.filter) for query in queries]))
+
+
+def _beside(snapshot: SearchSnapshot, wanted: Shown, trace: _Trace) -> Beside:
+    def beside(number: int, rows: Ints) -> Steps[Any]:
+        # where nothing had to be brought yet nothing will, and attributes need no round that they could share
+        return values_of(snapshot.parts[number].part, rows, wanted) if trace.rounds.count else done([])
+
+    return beside
+
+
+def _answer(snapshot: SearchSnapshot, query: Query, effort_of: EffortOf, trace: _Trace) -> Steps[QueryResult]:
+    """The answer to any query."""
     yield from _opened(snapshot, query)
     trace.end("open")
     known = recalled(snapshot, query.filter)
     matches = known or (yield from matching(snapshot, query.filter))
     trace.end("filter")
     wanted = shown_by(query, snapshot.schema)
-
-    def beside(number: int, rows: Ints) -> Steps[Any]:
-        # where nothing had to be brought yet nothing will, and attributes need no round that they could
-        # share; diversity looks at many more rows than it answers
-        is_worth_it = trace.rounds.count > 0 and query.per is None
-        return values_of(snapshot.parts[number].part, rows, wanted) if is_worth_it else done([])
-
-    search = _Search(snapshot, query, matches, effort_of, beside)
-    rankings: list[Ranking] = []
-    if query.per is not None:
-        one, rankings = yield from diversified(snapshot, query, matches.total, search.first)
-        each = [one]
-    elif len(query.legs) == 1:
-        rankings = yield from search.rankings([alike.legs[0] for alike in queries], leg_depth(query))
-        each = [_ranked(ranking, alike) for alike, ranking in zip(queries, rankings, strict=True)]
+    search = _Search(snapshot, query, matches, effort_of, _beside(snapshot, wanted, trace))
+    if query.per is None:
+        found, rankings = yield from search.first(leg_depth(query))
     else:
-        one, rankings = yield from search.first(leg_depth(query))
-        each = [one]
-    each = [found[query.offset : rows_wanted(query)] for found in each]
+        found, rankings = yield from diversified(snapshot, query, matches.total, search.first)
+    found = found[query.offset : rows_wanted(query)]
     aggregations = groups = None
     if query.aggregate is not None:
         parts = _matched_parts(snapshot, matches)
         aggregations, groups = yield from aggregate(parts, query.aggregate, snapshot.schema)
     trace.end("search")
-    found = each[0] if len(each) == 1 else [row for of_query in each for row in of_query]
     if query.compute:
         hits, extra = yield from both(read(snapshot, found, wanted), computed(snapshot, query, found))
         for hit, values in zip(hits, extra, strict=True):
@@ -195,13 +223,9 @@ def _answers(
             cost_us=cost_us(query, snapshot),
         )
     work = _work(snapshot, trace.rounds)
-    staleness_ms, schema, rest = snapshot.staleness_ms, snapshot.schema, iter(hits)
-    return [
-        QueryResult(
-            tuple(islice(rest, len(rows))), aggregations, groups, plan, staleness_ms, work, schema=schema
-        )
-        for rows in each
-    ]
+    return QueryResult(
+        tuple(hits), aggregations, groups, plan, snapshot.staleness_ms, work, schema=snapshot.schema
+    )
 
 
 def _work(snapshot: SearchSnapshot, rounds: Rounds) -> Work:
@@ -240,32 +264,57 @@ class _Search:
         if self.query.order_by:
             return (yield from _ordered(self.snapshot, self.query, self.matches, depth, self.beside)), []
         legs = self.query.legs
-        if len(legs) == 1:
-            (ranking,) = yield from self.rankings(legs, depth, exact=exact)
-            return _ranked(ranking, self.query), [ranking]
-        found = yield from together([self.rankings([leg], depth, exact=exact) for leg in legs])
+        # diversity looks at many more rows than it answers; those of several legs are not those of the answer
+        beside = self.beside if len(legs) == 1 and self.query.per is None else None
+        found = yield from together(
+            [
+                _rankings(
+                    self.snapshot,
+                    self.query,
+                    [leg],
+                    [self.matches],
+                    depth,
+                    self.effort_of,
+                    exact=exact,
+                    beside=beside,
+                )
+                for leg in legs
+            ]
+        )
         rankings = [ranking for (ranking,) in found]
+        if len(legs) == 1:
+            return _ranked(rankings[0], self.query), rankings
         return _fused(self.snapshot, self.query, rankings) if rankings else [], rankings
 
-    def rankings(self, legs: Sequence[Leg], depth: int, *, exact: bool = False) -> Steps[list[Ranking]]:
-        """What legs of a kind find that look at the same attributes, each for itself."""
-        beside = self.beside if len(self.query.legs) == 1 else None
-        context = (self.matches, depth)
-        match legs[0]:
-            case VectorLeg(attribute=attribute):
-                effort = None if exact or self.query.exact else self.effort_of(attribute)
-                vectors = [leg for leg in legs if isinstance(leg, VectorLeg)]
-                return nearest(self.snapshot, vectors, *context, effort=effort, beside=beside)
-            case TextLeg():
-                texts = [leg for leg in legs if isinstance(leg, TextLeg)]
-                return relevant(self.snapshot, texts, *context, beside)
-            case ScoreLeg() as leg:
-                one = scored(self.snapshot, leg, *context, beside)
-            case SparseLeg() as leg:
-                one = sparse_nearest(self.snapshot, leg, *context, beside)
-            case MultiVectorLeg() as leg:
-                one = multivector_nearest(self.snapshot, leg, *context, beside)
-        return together([one])
+
+def _rankings(
+    snapshot: SearchSnapshot,
+    query: Query,
+    legs: Sequence[Leg],
+    matches: Sequence[Matches],
+    depth: int,
+    effort_of: EffortOf,
+    *,
+    exact: bool = False,
+    beside: Beside | None,
+) -> Steps[list[Ranking]]:
+    """What legs of a kind find that look at the same attributes, each among its own matches; those of vectors
+    are one. query: one of those that the legs are of."""
+    match legs[0]:
+        case VectorLeg(attribute=attribute):
+            effort = None if exact or query.exact else effort_of(attribute)
+            vectors = [leg for leg in legs if isinstance(leg, VectorLeg)]
+            return nearest(snapshot, vectors, matches[0], depth, effort=effort, beside=beside)
+        case TextLeg():
+            texts = [leg for leg in legs if isinstance(leg, TextLeg)]
+            return relevant(snapshot, texts, matches, depth, beside)
+        case ScoreLeg() as leg:
+            one = scored(snapshot, leg, matches[0], depth, beside)
+        case SparseLeg() as leg:
+            one = sparse_nearest(snapshot, leg, matches[0], depth, beside)
+        case MultiVectorLeg() as leg:
+            one = multivector_nearest(snapshot, leg, matches[0], depth, beside)
+    return together([one])
 
 
 def matching_ids(snapshot: SearchSnapshot, condition: Filter) -> Steps[IdColumn]:

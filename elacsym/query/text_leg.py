@@ -31,12 +31,14 @@ RUN_ROWS_MAX = 2**18
 def relevant(
     snapshot: SearchSnapshot,
     legs: Sequence[TextLeg],
-    matches: Matches,
+    matches: Sequence[Matches],
     depth: int,
     beside: Beside | None = None,
 ) -> Steps[list[Ranking]]:
-    """For each leg the `depth` rows among `matches` of highest BM25, if above 0."""
-    found = yield from together([relevant_rows(snapshot, leg, matches, depth) for leg in legs])
+    """For each leg the `depth` rows among its own `matches` of highest BM25, if above 0."""
+    found = yield from together(
+        [relevant_rows(snapshot, leg, own, depth) for leg, own in zip(legs, matches, strict=True)]
+    )
     rows, figures = [rows for rows, _ in found], [figures for _, figures in found]
     return (yield from ranked_each(snapshot, rows, depth, ascending=False, figures=figures, beside=beside))
 

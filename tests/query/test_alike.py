@@ -30,7 +30,7 @@ def test_what_is_looked_for_and_how_fresh_it_is_do_not_matter():
     other = replace(BASE, legs=(vector(2.0),), consistency=Consistency("eventual"))
     assert are_alike(BASE, other)
     texts = [Query(legs=(TextLeg((("title", 1.0),), text),)) for text in ("one", "two")]
-    assert are_alike(*texts)
+    assert are_alike(*texts) and are_alike(texts[0], replace(texts[1], filter=BASE.filter))
     assert alike([BASE, texts[0], other, texts[1]]) == [[0, 2], [1, 3]]
 
 

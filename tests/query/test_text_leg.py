@@ -35,7 +35,7 @@ legs = st.builds(
 
 def relevant(snapshot, leg, matches, depth, beside=None):
     """What a single leg finds."""
-    (ranking,) = yield from text_leg.relevant(snapshot, [leg], matches, depth, beside)
+    (ranking,) = yield from text_leg.relevant(snapshot, [leg], [matches], depth, beside)
     return ranking
 
 
