@@ -2,21 +2,22 @@
 current, one snapshot, and one search for all that are alike (`query.alike`).
 
 No query is held back for others to come: together goes what was read while the event loop was busy, and what
-waited for the same proof. Queries that are not alike, or run in the pool, are answered beside each other.
+waited for the same proof. A batch needs no bytes that are not at hand; queries that do, that take longer, or
+that are like no other are answered one by one, beside each other.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 
 from elacsym.compute import Compute
 from elacsym.errors import InvalidRequest, Unavailable
 from elacsym.query.alike import alike
-from elacsym.query.ast import Query, QueryResult
-from elacsym.query.cost import batch_size
-from elacsym.query.execute import EffortOf, execute_alike
+from elacsym.query.ast import Query, QueryResult, TextLeg
+from elacsym.query.cost import BATCH_US_MAX, cost_us, is_inline
+from elacsym.query.execute import EffortOf, answers_at_hand, execute
 from elacsym.query.searchable import SearchSnapshot
 from elacsym.query.validate import check
 from elacsym.store.cache import ObjectMissing
@@ -29,11 +30,32 @@ Refreshed = Callable[[], Awaitable[SearchSnapshot]]
 
 
 def batches(snapshot: SearchSnapshot, queries: Sequence[Query]) -> list[list[int]]:
-    """The places of checked queries in groups of which each is answered in one go."""
+    """The places of checked queries in groups of which each is answered in one go: those that run in the pool
+    alone, others as many as the event loop may be busy with."""
     found: list[list[int]] = []
     for group in alike(queries):
-        size = batch_size(queries[group[0]], snapshot)
-        found += [group[start : start + size] for start in range(0, len(group), size)]
+        if len(group) == 1:
+            found.append(group)
+            continue
+        batch: list[int] = []
+        spent_us = own_us = 0.0
+        # vectors cost the same
+        are_texts = isinstance(queries[group[0]].legs[0], TextLeg)
+        inline = True
+        for number, place in enumerate(group):
+            if are_texts or not number:
+                inline = is_inline(queries[place], snapshot)
+                own_us = cost_us(queries[place], snapshot) if inline else 0.0
+            if not inline:
+                found.append([place])
+                continue
+            if batch and spent_us + own_us > BATCH_US_MAX:
+                found.append(batch)
+                batch, spent_us = [], 0.0
+            batch.append(place)
+            spent_us += own_us
+        if batch:
+            found.append(batch)
     return found
 
 
@@ -41,10 +63,17 @@ async def answers(
     snapshot: SearchSnapshot, queries: Sequence[Query], compute: Compute, effort_of: EffortOf
 ) -> list[QueryResult]:
     """The answers to checked queries, in their order; what any of them meets fails all."""
+
+    async def answered(places: Sequence[int]) -> list[QueryResult]:
+        batch = [queries[place] for place in places]
+        results = answers_at_hand(snapshot, batch, effort_of) if len(batch) > 1 else None
+        if results is None:
+            results = await asyncio.gather(*(execute(snapshot, q, compute, effort_of) for q in batch))
+        return results
+
     groups = batches(snapshot, queries)
-    found = await asyncio.gather(
-        *(execute_alike(snapshot, [queries[i] for i in group], compute, effort_of) for group in groups)
-    )
+    # at once, so that what they have to fetch is fetched beside each other
+    found = await asyncio.gather(*(answered(group) for group in groups))
     by_place: dict[int, QueryResult] = {}
     for group, results in zip(groups, found, strict=True):
         by_place.update(zip(group, results, strict=True))
@@ -74,34 +103,45 @@ class Batcher:
         self,
         snapshot_of: SnapshotOf,
         refreshed: Refreshed,
+        is_current_since: Callable[[float], bool],
         effort_of: Callable[[SearchSnapshot], EffortOf],
         compute: Compute,
     ) -> None:
+        """is_current_since: whether the view was proven current since a time, so that no proof is needed."""
         self._snapshot_of, self._refreshed = snapshot_of, refreshed
-        self._effort_of, self._compute = effort_of, compute
+        self._is_current_since, self._effort_of, self._compute = is_current_since, effort_of, compute
         self._coming: dict[Consistency, list[_Waiting]] = {}
         self._ready: dict[int, list[_Waiting]] = {}
+        self._waiting: set[_Waiting] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     async def answer(self, query: Query, since_s: float | None) -> tuple[QueryResult, SearchSnapshot]:
         """The answer to a query that is small (`cost.is_small`), and the snapshot that it is about. since_s:
         see `Namespace.snapshot`.
 
-        Raises what the query meets, which is nobody else's.
+        Raises what the query meets, which is nobody else's, and Unavailable when the namespace is closed.
         """
+        if self._is_closed:
+            raise _closed()
         one = _Waiting(query, since_s, asyncio.get_running_loop().create_future())
         coming = self._coming.get(query.consistency)
         if coming is not None:
             coming.append(one)
         else:
-            coming = self._coming[query.consistency] = [one]
-            self._start(self._run(query.consistency, coming))
-        return await one.answer
+            self._coming[query.consistency] = [one]
+            self._start(self._run(query.consistency))
+        self._waiting.add(one)
+        try:
+            return await one.answer
+        finally:
+            self._waiting.discard(one)
 
     async def close(self) -> None:
-        """Give up what is being answered."""
-        for waiting in self._coming.values():
-            _fail(waiting, _closing())
+        """Give up what is being answered; no more queries are taken."""
+        self._is_closed = True
+        self._coming.clear()
+        _fail(self._waiting, _closed())
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -111,17 +151,25 @@ class Batcher:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, consistency: Consistency, coming: list[_Waiting]) -> None:
+    async def _run(self, consistency: Consistency) -> None:
         """Answer those who come until the event loop has read what there is."""
+        await asyncio.sleep(0)
+        coming = self._coming.pop(consistency, [])
+        proven = [one for one in coming if one.since_s is not None and self._is_current_since(one.since_s)]
+        if proven and len(proven) < len(coming):
+            # they need not wait for the proof that the others need
+            self._start(self._serve(consistency, proven))
+            coming = [one for one in coming if one not in proven]
+        await self._serve(consistency, coming)
+
+    async def _serve(self, consistency: Consistency, coming: list[_Waiting]) -> None:
+        """Answer these by the snapshot that they demand, with others that have come to the same one."""
         try:
-            await asyncio.sleep(0)
-            del self._coming[consistency]
             times = [one.since_s for one in coming if one.since_s is not None]
-            since_s = max(times) if len(times) == len(coming) else None
+            since_s = max(times) if times and len(times) == len(coming) else None
             snapshot = await self._snapshot_of(consistency, since_s)
             ready = self._ready.get(id(snapshot))
             if ready is not None:
-                # others have come to the same snapshot at the same time
                 ready += coming
                 return
             self._ready[id(snapshot)] = coming
@@ -130,11 +178,10 @@ class Batcher:
             finally:
                 del self._ready[id(snapshot)]
             await self._answer_all(snapshot, coming)
+        except ObjectMissing as error:
+            await self._start_over(coming, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers'
             _fail(coming, error)
-        except asyncio.CancelledError:
-            _fail(coming, _closing())
-            raise
 
     async def _answer_all(self, snapshot: SearchSnapshot, waiting: Sequence[_Waiting]) -> None:
         """Answer those who still wait, or have begun to."""
@@ -146,49 +193,57 @@ class Batcher:
                 except InvalidRequest as error:
                     one.fail(error)
         groups = batches(snapshot, [query for _, query in fitting])
-        for group in groups[1:]:
+        for group in groups[:-1]:
             self._start(self._answer(snapshot, [fitting[place] for place in group]))
             # what runs on the event loop lets others pass before the next begins
             await asyncio.sleep(0)
-        for group in groups[:1]:
+        for group in groups[-1:]:
             await self._answer(snapshot, [fitting[place] for place in group])
 
     async def _answer(self, snapshot: SearchSnapshot, batch: Sequence[tuple[_Waiting, Query]]) -> None:
-        """Answer queries in one go, or tell them what they met."""
-        waiting = [one for one, _ in batch]
+        """Answer queries in one go, or tell one what it met."""
+        effort_of = self._effort_of(snapshot)
         try:
-            queries = [query for _, query in batch]
-            results = await execute_alike(snapshot, queries, self._compute, self._effort_of(snapshot))
-            for one, result in zip(waiting, results, strict=True):
-                if not one.answer.done():
-                    one.answer.set_result((result, snapshot))
+            results: list[QueryResult] | None
+            if len(batch) > 1:
+                results = answers_at_hand(snapshot, [query for _, query in batch], effort_of)
+            else:
+                results = [await execute(snapshot, batch[0][1], self._compute, effort_of)]
         except ObjectMissing as error:
-            await self._start_over(waiting, error)
+            await self._start_over([one for one, _ in batch], error)
+            return
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers'
             if len(batch) == 1:
-                waiting[0].fail(error)
-            for pair in batch if len(batch) > 1 else ():
-                # what one of them met must not become the others'
+                batch[0][0].fail(error)
+                return
+            results = None
+        if results is None:
+            # those at hand must not wait for what others need, nor be failed by what they meet
+            for pair in batch:
                 self._start(self._answer(snapshot, [pair]))
-        except asyncio.CancelledError:
-            _fail(waiting, _closing())
-            raise
+            return
+        for (one, _), result in zip(batch, results, strict=True):
+            if not one.answer.done():
+                one.answer.set_result((result, snapshot))
 
     async def _start_over(self, waiting: Sequence[_Waiting], error: ObjectMissing) -> None:
         """The snapshot's files were collected under it: one fresh start, never a partial answer."""
         _fail([one for one in waiting if one.was_missing], error)
-        for one in waiting:
+        left = [one for one in waiting if not one.answer.done()]
+        if not left:
+            return
+        for one in left:
             one.was_missing = True
         try:
-            await self._answer_all(await self._refreshed(), waiting)
+            await self._answer_all(await self._refreshed(), left)
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is the callers'
-            _fail(waiting, failure)
+            _fail(left, failure)
 
 
-def _fail(waiting: Sequence[_Waiting], error: Exception) -> None:
-    for one in waiting:
+def _fail(waiting: Iterable[_Waiting], error: Exception) -> None:
+    for one in tuple(waiting):
         one.fail(error)
 
 
-def _closing() -> Unavailable:
+def _closed() -> Unavailable:
     return Unavailable("the namespace is being closed; ask again")

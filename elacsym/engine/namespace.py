@@ -107,7 +107,9 @@ class Namespace:
             claims=services.claims,
         )
         self._pace = Pace(services.settings.fold_bytes)
-        self._batcher = Batcher(self._fresh, self._refreshed, self._effort_of, services.compute)
+        self._batcher = Batcher(
+            self._fresh, self._refreshed, self.reader.is_current_since, self._effort_of, services.compute
+        )
         self.used_s = services.clock.monotonic_s()
         self._queried_s = -_QUERIED_S
         # jobs of a kind on one namespace exclude each other within a process; everything else is left to the

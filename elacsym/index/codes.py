@@ -94,6 +94,7 @@ class ListCodes:
         parts, _, step = codebook.shape
         lists = len(offsets) - 1
         self._offsets = offsets
+        self._first = codebook[:, 0].reshape(-1)
         self._is_filled = np.zeros(lists, np.bool_)
         self.pending = int(offsets[-1])
         self._lock = threading.Lock()
@@ -156,7 +157,14 @@ class ListCodes:
         )
         if positions[:, -1].min() < 0:
             squares[positions < 0] = np.inf
+        if np.isnan(squares[:, 0]).any():
+            self._settle_equal(points, squares)
         return squares, positions
+
+    def _settle_equal(self, points: Points, squares: npt.NDArray[np.float32]) -> None:
+        """Where all codes stand for one point, FastScan divides by the range of its tables, which is 0."""
+        away = points - self._first
+        np.copyto(squares, np.vecdot(away, away)[:, None], where=np.isnan(squares))
 
 
 def _packed(codes: Bytes) -> Bytes:

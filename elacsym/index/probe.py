@@ -102,7 +102,9 @@ class Reach:
     def slack(self, kth: Floats) -> npt.NDArray[np.float64]:
         """(B,) how far beyond `kth`, (B,) the estimated squared distances of k-th candidates, the estimate of
         one of the k nearest may be: errors of codes grow with the distance."""
-        return self.blur * np.sqrt(np.maximum(kth, 0.0), dtype=np.float64)
+        root = np.sqrt(np.maximum(kth, 0.0), dtype=np.float64)
+        # a blur may be infinite
+        return np.multiply(self.blur, root, out=np.zeros(len(root)), where=root > 0.0)
 
     def share(self, rank: float) -> float:
         """About the share of the lists that the `rank` nearest rows take."""

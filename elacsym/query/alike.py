@@ -3,58 +3,43 @@ They are answered together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
-from elacsym.query.ast import Leg, Query, TextLeg, VectorLeg
+from elacsym.query.ast import Query, TextLeg, VectorLeg
+from elacsym.query.cost import is_small
 
 
 def alike(queries: Sequence[Query]) -> list[list[int]]:
-    """The places of queries in groups of which all are alike, in their order. Cost: some microseconds for a
-    query and every group before its own."""
-    groups: list[list[int]] = []
+    """The places of queries in groups of which all are alike, in the order of the first of each."""
+    groups: dict[Hashable, list[int]] = {}
     for place, query in enumerate(queries):
-        for group in groups:
-            if are_alike(queries[group[0]], query):
-                group.append(place)
-                break
-        else:
-            groups.append([place])
-    return groups
+        likeness = _likeness(query)
+        groups.setdefault(place if likeness is None else likeness, []).append(place)
+    return list(groups.values())
 
 
-def are_alike(a: Query, b: Query) -> bool:
-    """Whether two queries are plain and differ in nothing but the vector or the text that they look for, in
-    how fresh the answer has to be, and in the filter if they look for texts: an index takes several vectors
-    at once, but one filter."""
-    return (
-        is_plain(a)
-        and is_plain(b)
-        and _looks_at(a.legs[0]) == _looks_at(b.legs[0])
-        and a.top_k == b.top_k
-        and a.offset == b.offset
-        and a.exact == b.exact
-        and a.include_attributes == b.include_attributes
-        and a.exclude_attributes == b.exclude_attributes
-        and a.include_vector == b.include_vector
-        and (isinstance(a.legs[0], TextLeg) or a.filter == b.filter)
-    )
-
-
-def is_plain(query: Query) -> bool:
-    """Whether a query has a single leg, of a vector or of texts, and asks for nothing but its hits."""
-    return (
-        len(query.legs) == 1
-        and isinstance(query.legs[0], VectorLeg | TextLeg)
-        and not (query.explain or query.compute or query.aggregate or query.per)
-    )
-
-
-def _looks_at(leg: Leg) -> tuple[str, ...]:
-    """The kind and the attributes of a plain query's leg."""
-    match leg:
-        case VectorLeg():
-            return ("vector", leg.attribute)
-        case TextLeg():
-            return ("text", *(name for name, _ in leg.fields))
+def _likeness(query: Query) -> tuple[Hashable, ...] | None:
+    """What queries that are alike share: everything but the vector or the text that they look for, how fresh
+    the answer has to be, and the filter if they look for texts, as an index takes several vectors at once,
+    but one filter. None for a query that is like no other: of any other kind, with figures of its own, or
+    too large to be compared."""
+    if len(query.legs) != 1 or query.explain or query.compute or query.aggregate or query.per:
+        return None
+    match query.legs[0]:
+        case VectorLeg(attribute=attribute):
+            looks_at: tuple[Hashable, ...] = ("vector", attribute, query.filter)
+        case TextLeg(fields=fields):
+            looks_at = ("text", *(name for name, _ in fields))
         case _:
-            raise AssertionError("not plain")
+            return None
+    if not is_small(query):
+        return None
+    return (
+        looks_at,
+        query.top_k,
+        query.offset,
+        query.exact,
+        query.include_attributes,
+        query.exclude_attributes,
+        query.include_vector,
+    )

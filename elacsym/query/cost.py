@@ -127,14 +127,6 @@ def is_inline(query: Query, snapshot: SearchSnapshot) -> bool:
     return is_small(query) and cost_us(query, snapshot) < INLINE_US_MAX
 
 
-def batch_size(query: Query, snapshot: SearchSnapshot) -> int:
-    """How many queries that are alike are answered in one go: one by one in the pool, where they take several
-    cores, or as many as the event loop may be busy with."""
-    if not is_inline(query, snapshot):
-        return 1
-    return max(1, int(BATCH_US_MAX / max(1.0, cost_us(query, snapshot))))
-
-
 def _pieces_of(query: Query) -> Iterator[Filter | Score | Distance]:
     """Every condition and every clause that a query has anywhere, in no particular order."""
     rest: list[Filter | Score | Distance] = [leg.score for leg in query.legs if isinstance(leg, ScoreLeg)]

@@ -22,7 +22,6 @@ from elacsym.format.reading import Steps, both, done, together
 from elacsym.index.ids import IdColumn
 from elacsym.index.vector import Effort
 from elacsym.query.aggregate import aggregate
-from elacsym.query.alike import is_plain
 from elacsym.query.ast import (
     Filter,
     Leg,
@@ -60,7 +59,7 @@ from elacsym.query.plan import (
 from elacsym.query.ranking import Beside, Ranking
 from elacsym.query.score_leg import scored
 from elacsym.query.searchable import Part, SearchSnapshot
-from elacsym.query.shown import Shown, shown_by
+from elacsym.query.shown import shown_by
 from elacsym.query.sparse_leg import sparse_nearest
 from elacsym.query.text_leg import relevant
 from elacsym.query.validate import check
@@ -110,28 +109,12 @@ async def execute(
     raises.
     """
     query = await checked(query, snapshot.schema, compute)
-    (result,) = await execute_alike(snapshot, [query], compute, effort_of)
-    return result
-
-
-async def execute_alike(
-    snapshot: SearchSnapshot,
-    queries: Sequence[Query],
-    compute: Compute,
-    effort_of: EffortOf = default_effort,
-) -> list[QueryResult]:
-    """The answers to queries that were `checked`: several that are alike, or one of any kind; see
-    `execute`."""
-    query = queries[0]
     inline = is_inline(query, snapshot)
     trace = _Trace()
-    QUERIES.labels(kind_of(query)).inc(len(queries))
-    if is_plain(query):
-        steps = _answers(snapshot, queries, effort_of, trace)
-        return await drive(steps, compute, inline=inline, rounds=trace.rounds)
+    QUERIES.labels(kind_of(query)).inc()
     answer = _answer(snapshot, query, effort_of, trace)
     if not query.explain:
-        return [await drive(answer, compute, inline=inline, rounds=trace.rounds)]
+        return await drive(answer, compute, inline=inline, rounds=trace.rounds)
     with measured_reads() as reads:
         result = await drive(answer, compute, inline=inline, rounds=trace.rounds)
     assert result.plan is not None, "explained"
@@ -141,29 +124,39 @@ async def execute_alike(
         rounds=trace.rounds.to_json(),
         bytes_read=sum(reads),
     )
-    return [result]
+    return result
+
+
+def answers_at_hand(
+    snapshot: SearchSnapshot, queries: Sequence[Query], effort_of: EffortOf
+) -> list[QueryResult] | None:
+    """The answers to checked queries that are alike, made on the caller's stack; None where bytes have to be
+    brought, for which those that need none should not wait."""
+    steps = _answers(snapshot, queries, effort_of)
+    try:
+        next(steps)
+    except StopIteration as done_:
+        results: list[QueryResult] = done_.value
+        QUERIES.labels(kind_of(queries[0])).inc(len(queries))
+        return results
+    steps.close()
+    return None
 
 
 def _answers(
-    snapshot: SearchSnapshot, queries: Sequence[Query], effort_of: EffortOf, trace: _Trace
+    snapshot: SearchSnapshot, queries: Sequence[Query], effort_of: EffortOf
 ) -> Steps[list[QueryResult]]:
-    """The answers to plain queries that are alike."""
     query = queries[0]
-    # what filters look at beyond the first one's is opened when they are evaluated
     yield from _opened(snapshot, query)
     matches = yield from _matches(snapshot, queries)
-    wanted = shown_by(query, snapshot.schema)
     legs, depth = [alike.legs[0] for alike in queries], leg_depth(query)
-    rankings = yield from _rankings(
-        snapshot, query, legs, matches, depth, effort_of, beside=_beside(snapshot, wanted, trace)
-    )
+    rankings = yield from _rankings(snapshot, query, legs, matches, depth, effort_of, beside=None)
     each = [_ranked(ranking, alike)[query.offset :] for alike, ranking in zip(queries, rankings, strict=True)]
+    wanted = shown_by(query, snapshot.schema)
     hits = iter((yield from read(snapshot, [row for found in each for row in found], wanted)))
-    work, staleness_ms = _work(snapshot, trace.rounds), snapshot.staleness_ms
+    work, schema, staleness_ms = _work(snapshot, Rounds()), snapshot.schema, snapshot.staleness_ms
     return [
-        QueryResult(
-            tuple(islice(hits, len(found))), None, None, None, staleness_ms, work, schema=snapshot.schema
-        )
+        QueryResult(tuple(islice(hits, len(found))), None, None, None, staleness_ms, work, schema=schema)
         for found in each
     ]
 
@@ -176,23 +169,19 @@ def _matches(snapshot: SearchSnapshot, queries: Sequence[Query]) -> Steps[list[M
     return (yield from together([matching(snapshot, query.filter) for query in queries]))
 
 
-def _beside(snapshot: SearchSnapshot, wanted: Shown, trace: _Trace) -> Beside:
-    def beside(number: int, rows: Ints) -> Steps[Any]:
-        # where nothing had to be brought yet nothing will, and attributes need no round that they could share
-        return values_of(snapshot.parts[number].part, rows, wanted) if trace.rounds.count else done([])
-
-    return beside
-
-
 def _answer(snapshot: SearchSnapshot, query: Query, effort_of: EffortOf, trace: _Trace) -> Steps[QueryResult]:
-    """The answer to any query."""
     yield from _opened(snapshot, query)
     trace.end("open")
     known = recalled(snapshot, query.filter)
     matches = known or (yield from matching(snapshot, query.filter))
     trace.end("filter")
     wanted = shown_by(query, snapshot.schema)
-    search = _Search(snapshot, query, matches, effort_of, _beside(snapshot, wanted, trace))
+
+    def beside(number: int, rows: Ints) -> Steps[Any]:
+        # where nothing had to be brought yet nothing will, and attributes need no round that they could share
+        return values_of(snapshot.parts[number].part, rows, wanted) if trace.rounds.count else done([])
+
+    search = _Search(snapshot, query, matches, effort_of, beside)
     if query.per is None:
         found, rankings = yield from search.first(leg_depth(query))
     else:

@@ -31,15 +31,16 @@ class Promptness:
         """A read took so long."""
         if took_s < PROMPT_S:
             self._in_a_row, self._slow = self._in_a_row + 1, 0
-            if self._in_a_row == FORGIVEN_READS:
+            if self._in_a_row >= FORGIVEN_READS:
                 self._distrust_s = DISTRUST_S_MIN
             return
         self._slow += 1
         if self._in_a_row >= PROMPT_READS and self._slow < SLOW_READS and took_s < STALL_S:
             return
+        if self._in_a_row >= PROMPT_READS:
+            self._distrusted_until_s = time.monotonic() + self._distrust_s
+            self._distrust_s = min(2 * self._distrust_s, DISTRUST_S_MAX)
         self._in_a_row = self._slow = 0
-        self._distrusted_until_s = time.monotonic() + self._distrust_s
-        self._distrust_s = min(2 * self._distrust_s, DISTRUST_S_MAX)
 
     @property
     def is_given(self) -> bool:

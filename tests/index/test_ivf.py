@@ -535,3 +535,14 @@ def test_several_queries_at_once_find_what_each_of_them_finds(metric, share):
             assert np.array_equal(distances[order], expected[expected_order])
         else:
             assert not len(rows)
+
+
+@pytest.mark.parametrize("metric", [Metric.L2, Metric.DOT])
+def test_rows_whose_codes_all_stand_for_one_point_are_proposed(metric):
+    matrix = np.zeros((3_000, 16), np.float32)
+    index = opened(build(matrix, None, 3_000, metric), 3_000)
+    asked = queries(clustered(100, 16), 3).astype(np.float32)
+    found = resident(index.propose(asked, 20, metric, None, Effort()))
+    expected = np.vecdot(asked, asked) if metric is Metric.L2 else np.zeros(3)
+    assert np.allclose(found.keys, expected[:, None], rtol=1e-3, atol=1e-3)
+    assert (found.positions >= 0).all()

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from elacsym.query.alike import alike, are_alike
+from elacsym.query.alike import alike
 from elacsym.query.ast import (
     Aggregate,
     Compare,
@@ -24,6 +24,10 @@ def vector(value=0.0, attribute="vector"):
 
 
 BASE = Query(legs=(vector(),), filter=Compare("year", Op.GT, 3), include_attributes=("year",))
+
+
+def are_alike(a, b):
+    return alike([a, b]) == [[0, 1]]
 
 
 def test_what_is_looked_for_and_how_fresh_it_is_do_not_matter():
@@ -62,5 +66,11 @@ def test_everything_else_keeps_queries_apart(change):
 
 def test_texts_of_other_attributes_and_legs_of_other_kinds_stand_alone():
     title, body = (Query(legs=(TextLeg(((name, 1.0),), "one"),)) for name in ("title", "body"))
-    sparse = Query(legs=(SparseLeg("sparse", {"a": 1.0}),))
+    sparse = Query(legs=(SparseLeg("sparse", (("a", 1.0),)),))
     assert alike([title, body, sparse, sparse]) == [[0], [1], [2], [3]]
+
+
+def test_a_query_that_is_large_is_compared_with_none():
+    values = tuple(range(100_000))
+    large = [replace(BASE, filter=Compare("year", Op.IN, values)) for _ in range(2)]
+    assert alike(large) == [[0], [1]]
