@@ -20,8 +20,10 @@ from typing import ParamSpec, Protocol, TypeVar, cast
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# how long a piece of bulk work waits for queries in all: enough for those that run, too little to starve
-BULK_WAIT_S_MAX = 0.05
+# how long after it was asked for a piece of bulk work begins in any case: queries mostly take no longer
+BULK_WAIT_S = 0.002
+# how much longer it may wait on its way, of the time that it has worked
+_BULK_WAIT_SHARE = 0.25
 _bulk = threading.local()
 
 
@@ -134,17 +136,29 @@ class ThreadCompute:
 
 
 class _Turn:
-    """A piece of bulk work and the time it may still wait."""
+    """A piece of bulk work, asked for now, and the time it may wait: in a queue, to begin, and on its way."""
 
     def __init__(self, is_quiet: threading.Event) -> None:
-        self._is_quiet, self._left_s = is_quiet, BULK_WAIT_S_MAX
+        self._is_quiet, self._asked_s = is_quiet, time.monotonic()
+        self._worked_from_s = self._waited_s = 0.0
+
+    def begin(self) -> None:
+        """Return when nothing is ahead, or BULK_WAIT_S after the piece was asked for: those that stand in
+        line wait at the same time."""
+        if not self._is_quiet.is_set():
+            self._is_quiet.wait(max(0.0, self._asked_s + BULK_WAIT_S - time.monotonic()))
+        self._worked_from_s = time.monotonic()
 
     def wait(self) -> None:
-        """Return when nothing is ahead, or the time is used up."""
-        if self._left_s > 0.0 and not self._is_quiet.is_set():
-            began_s = time.monotonic()
-            self._is_quiet.wait(self._left_s)
-            self._left_s -= time.monotonic() - began_s
+        """Return when nothing is ahead, or the share of the time worked is used up."""
+        if self._is_quiet.is_set():
+            return
+        now_s = time.monotonic()
+        worked_s = now_s - self._worked_from_s - self._waited_s
+        left_s = worked_s * _BULK_WAIT_SHARE - self._waited_s
+        if left_s > 0.0:
+            self._is_quiet.wait(left_s)
+            self._waited_s += time.monotonic() - now_s
 
 
 class _BulkCompute:
@@ -162,15 +176,17 @@ class _BulkCompute:
         return nullcontext()
 
     async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await in_thread(self._pool, lambda: self._in_turn(lambda: fn(*args, **kwargs)))
+        turn = _Turn(self._is_quiet)
 
-    def _in_turn(self, work: Callable[[], T]) -> T:
-        turn = _bulk.turn = _Turn(self._is_quiet)
-        try:
-            turn.wait()
-            return work()
-        finally:
-            _bulk.turn = None
+        def work() -> T:
+            _bulk.turn = turn
+            try:
+                turn.begin()
+                return fn(*args, **kwargs)
+            finally:
+                _bulk.turn = None
+
+        return await in_thread(self._pool, work)
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -91,7 +92,7 @@ async def test_bulk_work_does_not_stand_in_the_way_of_other_work():
 
 
 async def test_bulk_work_begins_when_no_other_work_runs(monkeypatch):
-    monkeypatch.setattr("elacsym.compute.BULK_WAIT_S_MAX", 60.0)
+    monkeypatch.setattr("elacsym.compute.BULK_WAIT_S", 60.0)
     begun, release, order = threading.Event(), threading.Event(), []
 
     def query():
@@ -125,7 +126,7 @@ async def test_bulk_work_waits_no_longer_than_a_moment():
 
 
 async def test_bulk_work_goes_on_after_work_whose_caller_gave_up(monkeypatch):
-    monkeypatch.setattr("elacsym.compute.BULK_WAIT_S_MAX", 60.0)
+    monkeypatch.setattr("elacsym.compute.BULK_WAIT_S", 60.0)
     release = threading.Event()
     compute = ThreadCompute(2)
     running = asyncio.create_task(compute.run(release.wait))
@@ -152,7 +153,7 @@ class Query:
 
 
 async def test_bulk_work_gives_way_to_a_query_that_comes_meanwhile(monkeypatch):
-    monkeypatch.setattr(compute_module, "BULK_WAIT_S_MAX", 60.0)
+    monkeypatch.setattr(compute_module, "_BULK_WAIT_SHARE", 60_000.0)
     first, second, steps = threading.Event(), threading.Event(), []
 
     def bulk():
@@ -178,7 +179,7 @@ async def test_bulk_work_gives_way_to_a_query_that_comes_meanwhile(monkeypatch):
 
 
 async def test_bulk_work_begins_when_nothing_is_ahead_on_the_loop_either(monkeypatch):
-    monkeypatch.setattr(compute_module, "BULK_WAIT_S_MAX", 60.0)
+    monkeypatch.setattr(compute_module, "BULK_WAIT_S", 60.0)
     compute = ThreadCompute(2)
     with compute.ahead():
         bulk = asyncio.create_task(compute.bulk.run(lambda: "done"))
@@ -191,26 +192,67 @@ async def test_bulk_work_begins_when_nothing_is_ahead_on_the_loop_either(monkeyp
     compute.close()
 
 
-async def test_a_piece_of_bulk_work_waits_once_for_all_its_calls(monkeypatch):
-    monkeypatch.setattr(compute_module, "BULK_WAIT_S_MAX", 0.01)
-    waits = []
-    compute = ThreadCompute(2)
-    wait = compute._is_quiet.wait
-    monkeypatch.setattr(compute._is_quiet, "wait", lambda left_s: (waits.append(left_s), wait(left_s)))
-    query = Query(compute)
-    await until(query.begun.is_set)
-    await compute.bulk.run(lambda: [give_way() for _ in range(100)])
-    assert sum(waits) < 2 * 0.01
-    # the next piece has time of its own
-    await compute.bulk.run(give_way)
-    assert max(waits[1:]) == 0.01
-    query.release.set()
-    await query.task
+class Clock:
+    """The time of waits that take as long as they may, as they do where queries overlap."""
+
+    def __init__(self, monkeypatch):
+        self.now_s, self.waits_s = 0.0, []
+        monkeypatch.setattr(compute_module, "time", SimpleNamespace(monotonic=lambda: self.now_s))
+
+    def wait(self, left_s):
+        self.waits_s.append(left_s)
+        self.now_s += left_s
+
+
+@pytest.fixture
+def never_quiet(monkeypatch):
+    """A pool in which queries overlap for ever, and its clock."""
+    compute = ThreadCompute(1)
+    with compute.ahead():
+        clock = Clock(monkeypatch)
+        monkeypatch.setattr(compute._is_quiet, "wait", clock.wait)
+        yield compute, clock
     compute.close()
 
 
+async def test_a_short_piece_of_bulk_work_waits_little_however_often_it_gives_way(never_quiet):
+    compute, clock = never_quiet
+    await compute.bulk.run(lambda: [give_way() for _ in range(100)])
+    assert clock.now_s <= 0.003
+
+
+async def test_a_long_piece_of_bulk_work_waits_for_a_share_of_its_time(never_quiet):
+    compute, clock = never_quiet
+
+    def work():
+        for _ in range(1_000):
+            clock.now_s += 0.001
+            give_way()
+
+    await compute.bulk.run(work)
+    assert 0.2 < sum(clock.waits_s) < 0.3
+    assert max(clock.waits_s) < 0.003
+
+
+async def test_pieces_of_bulk_work_that_stand_in_line_wait_at_the_same_time(never_quiet):
+    compute, clock = never_quiet
+    begun, release = threading.Event(), threading.Event()
+
+    def first():
+        begun.set()
+        release.wait()
+
+    running = asyncio.create_task(compute.bulk.run(first))
+    await until(begun.is_set)
+    waiting = asyncio.gather(*(compute.bulk.run(give_way) for _ in range(100)))
+    await asyncio.sleep(0)
+    release.set()
+    await asyncio.gather(running, waiting)
+    assert 0.0 < clock.now_s <= 0.005
+
+
 async def test_nothing_but_bulk_work_gives_way(monkeypatch):
-    monkeypatch.setattr(compute_module, "BULK_WAIT_S_MAX", 60.0)
+    monkeypatch.setattr(compute_module, "BULK_WAIT_S", 60.0)
     compute = ThreadCompute(2)
     query = Query(compute)
     await until(query.begun.is_set)

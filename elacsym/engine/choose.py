@@ -37,6 +37,11 @@ class Named:
     patched: Stored
     tested: Stored
 
+    @property
+    def size_bytes(self) -> int:
+        """What the values of the documents take."""
+        return total_bytes(*self.patched.arrays.values(), *self.tested.arrays.values())
+
     def read(self, request: WriteRequest) -> Read:
         """What one of the requests is about."""
         return Read(self.schema, self.patched if request.patches else self.tested)

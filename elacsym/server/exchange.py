@@ -194,9 +194,16 @@ class Exchange:
             raise InvalidRequest("Idempotency-Key", "1 to 255 printable ASCII characters are allowed")
         return value.decode("ascii")
 
-    async def decoded(self, decode: Callable[[Any], T], decode_large: DecodeLarge[T] | None = None) -> T:
+    async def decoded(
+        self,
+        decode: Callable[[Any], T],
+        decode_large: DecodeLarge[T] | None = None,
+        *,
+        is_query: bool = False,
+    ) -> T:
         """The body as JSON, decoded by `decode`: a big one in the pool, a large one by `decode_large` where
-        there is one. Raises what bad bodies deserve."""
+        there is one. is_query: it is decoded like queries are answered, ahead of bulk work. Raises what bad
+        bodies deserve."""
         body = await self._body()
         coding = self.headers.get(b"content-encoding", b"identity").strip().lower()
         if coding == b"gzip":
@@ -208,7 +215,8 @@ class Exchange:
         if decode_large is not None and len(body) > codec.POOL_BYTES_MAX:
             async with self.service.large_bodies:
                 return await decode_large(body, self.service.compute)
-        return await self.service.compute.bulk.run(lambda: decode(codec.loads(body)))
+        compute = self.service.compute if is_query else self.service.compute.bulk
+        return await compute.run(lambda: decode(codec.loads(body)))
 
     async def _body(self) -> bytes | bytearray:
         declared = self.headers.get(b"content-length")

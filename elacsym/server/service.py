@@ -105,8 +105,8 @@ class Service:
 
     @contextmanager
     def querying(self) -> Iterator[None]:
-        """Hold a place for queries; bulk work gives way meanwhile. Raises Overloaded where none is free."""
-        with self.queries.passage(), self.compute.ahead():
+        """Hold a place for queries. Raises Overloaded where none is free."""
+        with self.queries.passage():
             yield
 
     async def leave(self) -> float:

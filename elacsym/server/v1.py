@@ -54,8 +54,8 @@ async def query(exchange: Exchange) -> Answer:
     """`POST /v1/namespaces/{ns}/query`."""
     name = exchange.namespace
     with exchange.service.querying():
-        wanted = await exchange.decoded(decode_query.query)
-        with _fields_of_this_api():
+        wanted = await exchange.decoded(decode_query.query, is_query=True)
+        with _fields_of_this_api(), exchange.service.compute.ahead():
             result = await exchange.service.database.query(name, wanted)
         if is_small(result.hits):
             return Answer(_query_body(result, wanted, exchange.elapsed_ms))

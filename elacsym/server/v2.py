@@ -38,7 +38,7 @@ async def query(exchange: Exchange) -> Answer:
     """`POST /v2/namespaces/{ns}/query`: one query, or several over one snapshot."""
     name, service = exchange.namespace, exchange.service
     with service.querying():
-        asked = await exchange.decoded(v2_query.decode)
+        asked = await exchange.decoded(v2_query.decode, is_query=True)
         if asked.unknown:
             service.unknown_fields.note(asked.unknown, name)
         async with service.namespace_queries.passage(name, asked.weight):
@@ -66,9 +66,10 @@ def _limited(exchange: Exchange, request: WriteRequest) -> WriteRequest:
 
 async def _results(exchange: Exchange, asked: v2_query.Asked) -> list[QueryResult]:
     name, database = exchange.namespace, exchange.service.database
-    if not asked.is_multi:
-        return [await database.query(name, asked.queries[0])]
-    return await database.queries(name, asked.queries, consistency=asked.queries[0].consistency)
+    with exchange.service.compute.ahead():
+        if not asked.is_multi:
+            return [await database.query(name, asked.queries[0])]
+        return await database.queries(name, asked.queries, consistency=asked.queries[0].consistency)
 
 
 def _reranked(results: Sequence[QueryResult], rerank: Rerank) -> QueryResult:
@@ -81,7 +82,7 @@ async def explain(exchange: Exchange) -> Answer:
     """`POST /v2/namespaces/{ns}/explain_query`."""
     name, service = exchange.namespace, exchange.service
     with service.querying():
-        asked = await exchange.decoded(lambda body: v2_query.decode(body, explain=True))
+        asked = await exchange.decoded(lambda body: v2_query.decode(body, explain=True), is_query=True)
         service.unknown_fields.note(asked.unknown, name)
         async with service.namespace_queries.passage(name, asked.weight):
             results = await _results(exchange, asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,6 +175,37 @@ async def test_many_patches_are_made_in_the_pool(tmp_path):
     namespace.writer._preparer._compute = compute
     await database.write("docs", patch(*((i, {"n": -i}) for i in range(500))))
     assert compute.runs["_looked_at"] == 1
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [patch((1, {"n": 7})), WriteRequest(deletes=(1, 2)), upsert(Document(1, {"n": 8}))],
+    ids=["patch", "delete", "upsert"],
+)
+async def test_a_small_write_needs_no_pool_in_which_it_would_wait_for_queries(tmp_path, request_):
+    database = await open_database(cache_path=tmp_path)
+    await database.create("docs", Schema())
+    await database.write("docs", upsert(*(Document(i, {"n": i}) for i in range(5))))
+    compute = CountingCompute()
+    namespace = await database.namespace("docs")
+    namespace.services = replace(namespace.services, compute=compute)
+    namespace.writer._preparer._compute = namespace.writer._compute = compute
+    await database.write("docs", request_)
+    assert set(compute.runs) <= {"_advanced"}
+    await database.close()
+
+
+async def test_a_large_delete_is_checked_and_encoded_in_one_go(tmp_path):
+    database = await open_database(cache_path=tmp_path)
+    await database.create("docs", Schema())
+    await database.write("docs", upsert(Document(1, {"n": 1})))
+    compute = CountingCompute()
+    namespace = await database.namespace("docs")
+    namespace.services = replace(namespace.services, compute=compute)
+    namespace.writer._preparer._compute = namespace.writer._compute = compute
+    await database.write("docs", WriteRequest(deletes=tuple(range(500))))
+    assert sum(compute.runs.values()) == 1
     await database.close()
 
 
