@@ -26,11 +26,8 @@ _ROWS_AT_ONCE = 512
 # as long is not gone through but looked into
 _SELECTIVE = 16
 _FEW = 8
-
-
 # among so many scores equal ones are looked for first
 _EQUAL_MIN = 256
-
 # what is not 0 as float32 is above half of its smallest number
 _LEAST = math.nextafter(2.0**-150, 1.0)
 
@@ -82,12 +79,6 @@ class Chosen:
 
     def __init__(self, mask: Bools | None, rows: Rows | None, total: int, *, is_all: bool = False) -> None:
         self._mask, self.rows, self._total, self.is_all = mask, rows, total, is_all
-
-    @classmethod
-    def of(cls, mask: Bools, count: int, *, is_all: bool = False) -> Self:
-        """The rows that are set in a mask, so many."""
-        rows = mask.nonzero()[0] if cls.are_few(count, len(mask)) else None
-        return cls(mask, rows, len(mask), is_all=is_all)
 
     @classmethod
     def listed(cls, rows: Rows, total: int) -> Self:
@@ -193,6 +184,7 @@ class Search:
         shares: dict[int, Floats] = {}
         count = 0
         for i, one in enumerate(self._lists):
+            own: dict[int, Floats] = {}
             if count >= self._best.depth:
                 break
             if isinstance(one, TermList):
@@ -202,13 +194,14 @@ class Search:
             elif self._chosen is None and len(one.rows) > _ROWS_AT_ONCE:
                 break
             else:
-                rows, shares[self._places[i]] = one.selected(0.0, self._mask_of_scored())
+                rows, own[self._places[i]] = one.selected(0.0, self._mask_of_scored())
             if count + len(rows) > _ROWS_AT_ONCE:
                 break
             count += len(rows)
             found.append(rows)
+            shares = own if len(found) == 1 else {}
         if count:
-            self._collect(-1, Work(_united(found)), shares if len(found) == len(shares) == 1 else {})
+            self._collect(-1, Work(_united(found)), shares)
         return len(found)
 
     def _mask_of_scored(self) -> Bools | None:

@@ -73,6 +73,13 @@ class Field:
         return self.weight * total
 
 
+def chosen_by(mask: np.ndarray, *, is_all: bool = False) -> Chosen:
+    """The rows of a mask, listed where they are few."""
+    if Chosen.are_few(int(np.count_nonzero(mask)), len(mask)):
+        return Chosen.listed(mask.nonzero()[0], len(mask))
+    return Chosen(mask, None, len(mask), is_all=is_all)
+
+
 def best_rows(scores: np.ndarray, mask: np.ndarray, depth: int) -> set[int]:
     """The rows that are among the best or tie with the last of them, as float32."""
     rounded = np.where(mask, scores, 0).astype(np.float32)
@@ -103,7 +110,7 @@ QUERIES = [
 @pytest.mark.parametrize("scored_max", [0, 700, ROWS])
 def test_the_best_rows_hold_the_answer_and_scores_are_those_of_the_formula(fields, depth, share, scored_max):
     mask = RNG.random(ROWS) < share
-    chosen = None if share == 1 else Chosen.of(mask, int(np.count_nonzero(mask)))
+    chosen = None if share == 1 else chosen_by(mask)
     for query in QUERIES:
         lists = [one.lists(query, scored_max) for one in fields]
         rows, scores = Search(lists, chosen, Best(depth)).best_rows()
@@ -113,6 +120,41 @@ def test_the_best_rows_hold_the_answer_and_scores_are_those_of_the_formula(field
         assert mask[rows].all()
         # to the last bit
         assert scores.tolist() == exact(lists, rows).tolist() == expected[rows].tolist()
+
+
+@pytest.mark.parametrize("first_is_scored", [False, True])
+@pytest.mark.parametrize("count", [3, 400, 800])
+@pytest.mark.parametrize("second", [3, 400, 800])
+def test_lists_of_both_kinds_are_looked_at_together_below_a_selective_filter(first_is_scored, count, second):
+    total, few = 100_000, np.arange(5_000)
+    field_rows = FieldRows(
+        FieldScoring(FullText(), total, 10 * total, 1, 20),
+        np.random.default_rng(5).integers(1, 21, total).astype(np.uint8),
+    )
+
+    def listed(rows: np.ndarray, weight: float, *, is_scored: bool) -> TermList | ScoredList:
+        rows = np.concatenate([rows, np.arange(6_000, 11_000, dtype=np.uint32)]).astype(np.uint32)
+        one = TermList(
+            field_rows, Postings(rows, np.full(len(rows), 2, np.uint8), len(rows), total), weight, 2
+        )
+        return ScoredList.of(one, None) if is_scored else one
+
+    lists = [
+        FieldLists(
+            1.0,
+            [
+                listed(few[:count], 2.0, is_scored=first_is_scored),
+                listed(few[1_000 : 1_000 + second], 1.0, is_scored=not first_is_scored),
+            ],
+        )
+    ]
+    mask = np.zeros(total, bool)
+    mask[few] = True
+    for depth in (10, 1_000):
+        rows, scores = Search(lists, chosen_by(mask), Best(depth)).best_rows()
+        truth = exact(lists, np.arange(total))
+        assert best_rows(truth, mask, depth) <= set(rows.tolist())
+        assert scores.tolist() == truth[rows].tolist()
 
 
 def test_a_field_of_no_weight_adds_nothing():
