@@ -40,6 +40,12 @@ TERM_BYTES_MAX = 32 * 2**20
 _BUDGET = Budget(TERM_BYTES_MAX)
 _ENTRY_BYTES = 400
 _PART_BYTES = 120
+# a term of a remembered text
+_TERM_BYTES = 100
+# lists of a term are remembered for queries that have it up to so often, else any query would make more
+_COUNT_MAX = 3
+# of what all terms may take one may take 1/_SHARE
+_SHARE = 4
 # the terms of longer texts are not remembered
 _QUERY_CHARACTERS_MAX = 256
 # terms of at most so many rows of a run are remembered with their shares
@@ -49,7 +55,7 @@ _SCORED_MAX = 4_096
 @dataclass(slots=True, eq=False)
 class Known:
     """A term of a field. terms: by part, None where no row has it; live: the live rows that have it; lists:
-    by the term's count in the query and run of parts, as far as they are remembered."""
+    by the term's count in the query, up to _COUNT_MAX, and run of parts, as far as they are remembered."""
 
     terms: tuple[Term | None, ...]
     live: int
@@ -172,7 +178,8 @@ def _clause(snapshot: SearchSnapshot, clause: Bm25, weight: float) -> Clause:
         if clause.last_as_prefix:
             prefix = tokens[-1] if tokens else None
         elif len(clause.query) <= _QUERY_CHARACTERS_MAX and isinstance(clause.query, str):
-            memory.queries.put(clause.query, terms, _ENTRY_BYTES + 2 * len(clause.query))
+            size_bytes = _ENTRY_BYTES + 2 * len(clause.query) + _TERM_BYTES * len(terms)
+            memory.queries.put(clause.query, terms, size_bytes)
     known = {term: known for term in terms if (known := memory.known.get(term)) is not None}
     return Clause(clause.attribute, memory, weight, terms, known, prefix)
 
@@ -281,7 +288,8 @@ def _term_list(snapshot: SearchSnapshot, one: Clause, term: str, run: range, mat
     if found is None or whole.count <= _SCORED_MAX:
         found = ScoredList.none(sum(sizes)) if found is None else ScoredList.of(found, _alive(snapshot, run))
         size_bytes, is_kept = found.size_bytes, True
-    if is_kept and is_complete:
+    is_kept = is_kept and is_complete and count <= _COUNT_MAX
+    if is_kept and known.size_bytes + size_bytes <= _BUDGET.bytes_max // _SHARE:
         known.lists[count, run] = found
         known.lists_bytes += size_bytes
         one.memory.keep(term, known)

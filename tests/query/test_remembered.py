@@ -1,4 +1,7 @@
 import gc
+import sys
+import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -44,6 +47,92 @@ def test_what_nobody_refers_to_makes_room():
     del kept
     gc.collect()
     assert budget.bytes == 3 and other.get("a") == 2
+
+
+def test_what_an_owner_lets_go_of_is_forgotten_a_piece_at_a_time_before_what_others_remember():
+    budget = Budget(10_000)
+    kept, other = Remembered(budget), Remembered(budget)
+    other.put("a", 1, 10)
+    for key in range(9_000):
+        kept.put(key, key, 1)
+    del kept
+    gc.collect()
+    after = [budget.bytes]
+    for key in range(20):
+        other.put(key, key, 100)
+        after.append(budget.bytes)
+    assert after[0] > 8_000
+    assert max(a - b for a, b in pairwise([9_010, *after])) <= 2 * 512
+    assert budget.bytes == 2_010 and len(other) == 21
+
+
+def test_an_owner_may_end_while_a_value_is_added():
+    """As when the collector of garbage runs in the thread that holds the lock."""
+    budget = Budget(10)
+    kept = Remembered(budget)
+    doomed = [Remembered(budget)]
+    doomed[0].put("a", 1, 1)
+
+    class Ends:
+        def __hash__(self) -> int:
+            doomed.clear()
+            return 1
+
+    ending = threading.Thread(target=lambda: kept.put(Ends(), 1, 4), daemon=True)
+    ending.start()
+    ending.join(20)
+    assert not ending.is_alive() and budget.bytes == 4
+
+
+@pytest.fixture
+def many_switches():
+    """Threads switch as often as they can."""
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval_s)
+
+
+@pytest.mark.usefixtures("many_switches")
+def test_threads_that_read_write_and_let_go_lose_nothing_and_count_right():
+    budget = Budget(1_000)
+    shared, raised = Remembered(budget), []
+    is_over = threading.Event()
+
+    def read() -> None:
+        while not is_over.is_set():
+            for key in range(20):
+                value = shared.get(key)
+                assert value in (None, key)
+
+    def write() -> None:
+        own = Remembered(budget)
+        for turn in range(8_000):
+            shared.put(turn % 20, turn % 20, 60)
+            own.put(turn % 7, turn, 30)
+            if not turn % 50:
+                own = Remembered(budget)
+
+    def guarded(work) -> None:
+        try:
+            work()
+        except Exception as error:
+            raised.append(error)
+
+    readers, writers = (
+        [threading.Thread(target=guarded, args=(work,)) for _ in "ab"] for work in (read, write)
+    )
+    for thread in readers + writers:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    is_over.set()
+    for thread in readers:
+        thread.join()
+    assert not raised
+    gc.collect()
+    shared.put("last", "last", 60)
+    assert budget.bytes == 60 * len(shared) <= 1_000
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 1.0])

@@ -13,7 +13,7 @@ from elacsym.format.reading import done, resident
 from elacsym.index.text import TextIndex
 from elacsym.index.tokenize import analyzer
 from elacsym.query import terms, text_leg
-from elacsym.query.ast import TextLeg
+from elacsym.query.ast import Bm25, TextLeg
 from elacsym.query.matching import Matches, live_rows
 from elacsym.query.remembered import Budget
 from elacsym.query.searchable import PartView, SearchSnapshot
@@ -215,6 +215,39 @@ def test_what_snapshots_remember_of_terms_is_bounded_and_goes_with_them(monkeypa
     assert answer(found) == expected(naive(LARGE_SCHEMA, LARGE, every, leg), every, 3)
     del snapshot, found  # what happened is told from what was remembered
     assert budget.bytes == 0
+
+
+def test_what_is_remembered_of_one_term_is_a_share_of_the_budget(monkeypatch):
+    budget = Budget(400_000)
+    monkeypatch.setattr(terms, "_BUDGET", budget)
+    snapshot = snapshot_of(LARGE_SCHEMA, LARGE, cuts=(4_000,))
+    resident(relevant(snapshot, TextLeg((("title", 1.0),), "w1"), live_rows(snapshot), 3))
+    once = budget.bytes
+    for count in range(2, 40):
+        leg = TextLeg((("title", 1.0),), "w1 " * count)
+        resident(relevant(snapshot, leg, live_rows(snapshot), 3))
+    # the texts of the queries beside
+    assert once < budget.bytes < 3 * once + 40 * 1_000
+
+    small = Budget(8_000)
+    monkeypatch.setattr(terms, "_BUDGET", small)
+    snapshot = snapshot_of(LARGE_SCHEMA, LARGE, cuts=(4_000,))
+    leg = TextLeg((("title", 1.0),), "w1")
+    found = resident(relevant(snapshot, leg, live_rows(snapshot), 3))
+    every = np.ones(ROWS, bool)
+    assert answer(found) == expected(naive(LARGE_SCHEMA, LARGE, every, leg), every, 3)
+    assert 0 < small.bytes <= 2_000
+
+
+def test_what_is_remembered_of_a_query_counts_its_terms(monkeypatch):
+    sizes = []
+    for query in ("absent" * 4, "a b c d e f g h i j k l "):
+        budget = Budget(400_000)
+        monkeypatch.setattr(terms, "_BUDGET", budget)
+        snapshot = snapshot_of(LARGE_SCHEMA, LARGE)
+        terms._clause(snapshot, Bm25("title", query), 1.0)
+        sizes.append(budget.bytes)
+    assert sizes[1] - sizes[0] >= 11 * 80
 
 
 def test_a_leg_whose_terms_are_remembered_opens_nothing(monkeypatch):
