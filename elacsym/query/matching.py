@@ -27,10 +27,17 @@ _VALUE_BYTES = 32
 _ENTRY_BYTES = 512
 # what a filter leaves of a part is remembered as a list of rows where it is at most 1/_FEW of them
 _FEW = 16
+# masks that were made of such lists, by all snapshots of the process together
+MADE_BYTES_MAX = 8 * 2**20
+_MADE = Budget(MADE_BYTES_MAX)
 
 
 class Masks(Sequence[Bools]):
-    """A (rows,) bool array of each part, read-only; where few rows are set a new one at every look."""
+    """A (rows,) bool array of each part, read-only.
+
+    Where few rows are set it is made of them when it is looked at by its number, and kept while there is room
+    for it, so that indexes find again what they remember of it; in a slice it is a new one.
+    """
 
     def __init__(self, masks: Sequence[Bools], counts: Sequence[int]) -> None:
         self._stored: list[npt.NDArray[Any]] = [
@@ -38,10 +45,11 @@ class Masks(Sequence[Bools]):
             for mask, count in zip(masks, counts, strict=True)
         ]
         self._sizes = [len(mask) for mask in masks]
+        self._made: Remembered[Bools] = Remembered(_MADE)
 
     @property
     def size_bytes(self) -> int:
-        """What the masks take."""
+        """What the masks take, without those that are made."""
         return sum(stored.nbytes for stored in self._stored)
 
     def __len__(self) -> int:
@@ -55,7 +63,16 @@ class Masks(Sequence[Bools]):
 
     def __getitem__(self, number: int | slice) -> Bools | list[Bools]:
         if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
+            return [self._mask(one) for one in range(*number.indices(len(self)))]
+        if self._stored[number].dtype == np.bool_:
+            return self._stored[number]
+        mask = self._made.get(number)
+        if mask is None:
+            mask = self._mask(number)
+            self._made.put(number, mask, _ENTRY_BYTES + mask.nbytes)
+        return mask
+
+    def _mask(self, number: int) -> Bools:
         stored = self._stored[number]
         if stored.dtype == np.bool_:
             return stored

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from elacsym.query import matching
 from elacsym.query.matching import Masks, Matches
 from elacsym.query.remembered import Budget, Remembered
 
@@ -148,3 +149,20 @@ def test_masks_are_what_they_were_whether_few_or_many_rows_are_set(share):
         assert found.rows(number).tolist() == np.flatnonzero(mask).tolist()
     assert Masks(masks, counts).size_bytes <= sum(mask.size for mask in masks)
     assert share != 0.01 or Masks(masks, counts).size_bytes < 2_000
+
+
+def test_a_mask_of_few_rows_is_the_same_at_every_look_while_there_is_room(monkeypatch):
+    budget = Budget(6_000)
+    monkeypatch.setattr(matching, "_MADE", budget)
+    few = np.arange(2_000) == 7
+    masks = Masks([few, few, few, few], [1] * 4)
+    first = masks[0]
+    assert masks[0] is first and not first.flags.writeable
+    assert masks[1:3][0] is not masks[1:3][0]
+    for number in (1, 2, 3):
+        assert masks[number].tolist() == few.tolist()
+    assert masks[0] is not first and masks[0].tolist() == few.tolist()
+    assert 0 < budget.bytes <= 6_000
+    del masks
+    gc.collect()
+    assert budget.bytes == 0
