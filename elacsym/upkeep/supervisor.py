@@ -106,8 +106,19 @@ class Upkeep:
         while True:
             await wanted.wait()
             wanted.clear()
-            self._offer(self._services.clock.monotonic_s())
+            try:
+                self._offer_long_tails()
+            except Exception:  # noqa: BLE001 - the supervisor of background work
+                UPKEEP_RUNS.labels(job="watch", outcome="failed").inc()
+                _log.exception("looking for long tails failed")
             await asyncio.sleep(_WATCH_S)
+
+    def _offer_long_tails(self) -> None:
+        """Queue the folds of tails that are too long, and of nothing else: this runs often."""
+        now_s = self._services.clock.monotonic_s()
+        for namespace in self._database.opened():
+            if namespace.reader.is_open and namespace.is_fold_wanted and self._duties.owns(namespace.name):
+                self._offer_job("fold", namespace.name, now_s)
 
     async def run_once(self) -> None:
         """One round over all open namespaces, to its end: fold and merge what is due, collect garbage, evict

@@ -170,3 +170,34 @@ async def test_a_tail_that_has_become_long_is_folded_before_the_next_round(tmp_p
     assert len((await database.query("a", ALL)).hits) == 1_000
     await upkeep.stop()
     await database.close()
+
+
+async def test_long_tails_are_looked_for_again_after_a_look_that_failed(tmp_path, monkeypatch):
+    """The loop ended for good, and nobody was told."""
+    database = await open_database(cache_path=tmp_path, settings=replace(FAST, fold_bytes=64 * 1024))
+    upkeep = Upkeep(database, period_s=3_600.0)
+    owns, asked = upkeep._duties.owns, []
+
+    def failing(name):
+        asked.append(name)
+        if len(asked) == 1:
+            raise RuntimeError("once")
+        return owns(name)
+
+    monkeypatch.setattr(upkeep._duties, "owns", failing)
+    upkeep.start()
+    rng = np.random.default_rng(1)
+    await _filled(database, "short")
+    await database.create("a", schema())
+    for _ in range(2):
+        await database.write("a", upsert(*(document(i, rng) for i in range(1_000))))
+        async with asyncio.timeout(10):
+            while not asked:
+                await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while await _slots(database, "a"):
+            await asyncio.sleep(0.01)
+    # a namespace whose tail is short is nobody's to look at between rounds
+    assert set(asked) == {"a"}
+    await upkeep.stop()
+    await database.close()
