@@ -34,7 +34,7 @@ import pyarrow as pa
 
 from elacsym.compute import Compute
 from elacsym.engine.build import Builder, BuildFailed, BuildPlan, BuiltSegment, InlineBuilder, measured
-from elacsym.engine.build_worker import ANSWER, IN, NICE_IDLE, ORDER, OUT, Answer, Order
+from elacsym.engine.build_worker import ANSWER, IN, ORDER, OUT, Answer, Order
 from elacsym.engine.rows import InputFile, RowNumbers, SegmentInput, TailInput
 from elacsym.errors import CorruptObject
 from elacsym.store.cache import ObjectMissing
@@ -44,7 +44,7 @@ from elacsym.telemetry import get_logger
 INLINE_BYTES_MAX = 4 * 2**20
 IDLE_S = 60.0
 # a merge can wait: it makes queries faster, while a fold lets writes go on
-NICE = {"fold": 10, "merge": NICE_IDLE}
+NICE = {"fold": 10, "merge": 19}
 _log = get_logger(__name__)
 
 
@@ -153,7 +153,8 @@ class _Worker:
     async def started(cls, nice: int) -> _Worker:
         script = (
             # A group of its own, for Ctrl-C is for the server. In a session of its own Linux would give it as
-            # much of the processor as the server (sched(7), autogroups), however nice it is
+            # much of the processor as the server (sched(7), autogroups), however nice it is. It sees to that
+            # itself: uvloop knows no `process_group`
             "import os, sys; os.setpgid(0, 0); "
             # libraries size their pools when they are loaded
             "os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1'); "

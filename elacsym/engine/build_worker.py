@@ -28,8 +28,6 @@ from elacsym.types import Schema
 
 IN, OUT = "in", "out"
 ORDER, ANSWER = "order", "answer"  # no part of a segment has these names
-# with this niceness a process works while nobody else wants the processor
-NICE_IDLE = 19
 _OUT_OF_MEMORY_SCORE = b"500"
 
 
@@ -107,8 +105,9 @@ def _step_back(nice: int) -> None:
     os.nice(nice)
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            policy = os.SCHED_IDLE if nice == NICE_IDLE else os.SCHED_BATCH
-            os.sched_setscheduler(0, policy, os.sched_param(0))
+            # never SCHED_IDLE: where the processor is always wanted, a merge would hardly get on, and queries
+            # look at more segments all the while
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_bytes(_OUT_OF_MEMORY_SCORE)
 
