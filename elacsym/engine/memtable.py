@@ -22,6 +22,7 @@ from elacsym.engine.payload import RowChanges
 from elacsym.format.reading import Steps, done
 from elacsym.index.attribute import ArrowValues, Values
 from elacsym.index.columns import UNKNOWN_ARROW, arrow_type, fitted, retyped
+from elacsym.index.distance import Norms
 from elacsym.index.ids import IdColumn, Ids, MemoryIds
 from elacsym.index.sparse import NoSparse, Sparse, SparseFile
 from elacsym.index.text import TextIndex
@@ -62,6 +63,7 @@ class Chunk:
         self._schema = schema
         self.text_indexes: dict[tuple[str, str], TextIndex] = {}
         self.vector_columns: dict[str, VectorColumn] = {}
+        self._norms: dict[str, Norms] = {}  # known before the column is made
         self._sparse_files: dict[str, SparseFile] = {}
         self._ids = MemoryIds(ids)
 
@@ -145,8 +147,14 @@ class Chunk:
     def _vectors(self, stored: str) -> VectorColumn:
         column = self.vector_columns.get(stored)
         if column is None:
-            column = self.vector_columns[stored] = _vector_column(self.arrays[stored])
+            column = _vector_column(self.arrays[stored], self._norms.get(stored))
+            self.vector_columns[stored] = column
         return column
+
+    def looked_at_vectors(self) -> tuple[str, ...]:
+        """The vector columns, by the names that `Schema.stored` gives, that queries have looked at."""
+        # copies: queries in other threads add to them
+        return (*self.vector_columns.copy(), *self._norms.copy())
 
     def joined(self, others: Sequence[Chunk]) -> Chunk:
         """One chunk with the rows of this one and then those of others, in order."""
@@ -176,15 +184,18 @@ class Chunk:
         return int(sum(array.nbytes for array in self.arrays.values()) + self._versions.nbytes)
 
     def after(self, row: int) -> Chunk:
-        """The rows from `row` on."""
+        """The rows from `row` on, with what is known of their vectors; nothing is computed."""
         keep = np.arange(row, self.rows)
         arrays = {name: array.slice(row) for name, array in self.arrays.items()}
         after = Chunk(self.id_column.select(keep), self._versions[row:], arrays)
         # a copy: queries in other threads add to it
         for name, column in self.vector_columns.copy().items():
-            if name in arrays:
-                norms = column.norms[np.searchsorted(column.rows, row) :]
-                after.vector_columns[name] = _vector_column(arrays[name], norms)
+            known = column.known_norms
+            if name in arrays and known is not None:
+                after._norms[name] = known[np.searchsorted(column.rows, row) :]
+        for name, norms in self._norms.copy().items():
+            before = row - self.arrays[name].slice(0, row).null_count
+            after._norms.setdefault(name, norms[before:])
         return after
 
 

@@ -274,7 +274,6 @@ class Namespace:
         since_s: when the request came; a view that was proven current since then needs no other proof.
         """
         self._touch()
-        self._queried_s = self.used_s
         if consistency.level == "strong":
             if since_s is None or not self.reader.is_current_since(since_s):
                 await self.reader.check()
@@ -298,6 +297,8 @@ class Namespace:
             return await answer(await self._refreshed())
 
     def _fresh(self, consistency: Consistency, since_s: float | None) -> Awaitable[SearchSnapshot]:
+        # what asks for a snapshot itself, as information, branches and measurements do, is no query
+        self._queried_s = self.services.clock.monotonic_s()
         return self.snapshot(consistency, since_s=since_s)
 
     async def _refreshed(self) -> SearchSnapshot:
@@ -352,4 +353,4 @@ class Namespace:
         await self.reader.close()
         if self.view.manifest is not None:
             self.services.tuning.let_go(self.view.manifest.inc, self.view.schema.vectors())
-        self.view.close()
+        await self.view.closed()

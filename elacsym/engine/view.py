@@ -165,6 +165,12 @@ class NamespaceView:
         for state in self.segments:
             state.part.forget()
 
+    async def closed(self) -> None:
+        """Close, and wait until nothing works behind the view any more."""
+        self.close()
+        joining = () if self._joining is None else (self._joining,)
+        await asyncio.gather(*joining, *self._readying, return_exceptions=True)
+
     def part(self, inc: str, ref: SegmentRef) -> SegmentPart:
         """The part that a segment of this namespace is read through."""
         return SegmentPart(Home(self._name, inc), ref, self._cache, self._compute, self.schema)
@@ -173,7 +179,7 @@ class NamespaceView:
         """The attributes by which segments and tail were searched or shown not long ago."""
         chunks = self.memtable.chunks
         # copies: queries in other threads add to them
-        vectors = {stored for chunk in chunks for stored in tuple(chunk.vector_columns)}
+        vectors = {stored for chunk in chunks for stored in chunk.looked_at_vectors()}
         texts = {stored for chunk in chunks for stored, _ in tuple(chunk.text_indexes)}
         seen = [state.part.under(self.schema).looked_at() for state in self.segments]
         return Needs(
@@ -204,7 +210,7 @@ class NamespaceView:
         self.memtable.apply(entry.seq, changes)
         self.tail = entry.seq + 1
         self._snapshot = None
-        if changes and self.memtable.chunks[-1:]:
+        if any(change.upserts is not None for change in changes):
             self._get_ready(self.memtable.chunks[-1])
 
     def _get_ready(self, chunk: Chunk) -> None:

@@ -184,6 +184,12 @@ class VectorColumn:
         """(m,) float64: the Euclidean norm of each vector."""
         return norms_of(self.matrix) if self._norms is None else self._norms
 
+    @property
+    def known_norms(self) -> Norms | None:
+        """`norms`, if they need not be computed."""
+        known: Norms | None = vars(self).get("norms", self._norms)
+        return known
+
     def scan(self, query: Query, k: int, metric: Metric, mask: Mask | None) -> Steps[tuple[Distances, Rows]]:
         """See Vectors."""
         return done(top_k(self, query, k, metric, mask))

@@ -156,7 +156,23 @@ def test_what_is_left_of_a_chunk_after_a_fold_keeps_its_norms(with_nulls):
     norms = whole.vector_column("v").norms
     memtable.drop_before(4)
     (left,) = memtable.chunks
-    column = left.vector_columns["v"]
+    # made when somebody looks: this is the event loop
+    assert not left.vector_columns
+    assert left.looked_at_vectors() == ("v",)
+    memtable.drop_before(5)
+    (rest,) = memtable.chunks
+    column = left.under(schema).vector_column("v")
+    again = rest.under(schema).vector_column("v")
+    assert again._norms.tolist() == norms[np.flatnonzero(~mask) >= 5].tolist()
     assert column.rows.tolist() == [row - 4 for row in range(4, 10) if not mask[row]]
     assert column._norms.tolist() == norms[np.flatnonzero(~mask) >= 4].tolist()
     assert column.matrix.tolist() == np.array(array.slice(4).drop_null().flatten()).reshape(-1, 4).tolist()
+
+
+def test_norms_that_nobody_asked_for_are_not_computed_when_a_fold_takes_rows_away():
+    schema = Schema(attributes={"v": Attribute(AttributeType.parse("[2]f32"), filterable=False)})
+    array = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(20, np.float32)), 2)
+    chunk = Chunk(IdColumn.of("uint", list(range(10))), np.arange(10, dtype=np.uint64), {"v": array}, schema)
+    column = chunk.vector_column("v")
+    assert chunk.after(4).looked_at_vectors() == ()
+    assert "norms" not in vars(column)

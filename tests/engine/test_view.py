@@ -15,6 +15,7 @@ from elacsym.errors import NamespaceNotFound
 from elacsym.query.ast import OrderKey, Query, TextLeg, VectorLeg
 from elacsym.store.memory import MemoryStore
 from elacsym.store.wrapper import StoreWrapper
+from elacsym.types import Consistency
 
 ALL = Query(order_by=(OrderKey("id"),), top_k=1000)
 
@@ -273,6 +274,37 @@ async def test_what_queries_look_at_in_a_new_chunk_is_made_behind_them(tmp_path)
     await database.close()
 
 
+async def test_a_delete_makes_nothing_ready_of_the_chunk_before_it(tmp_path):
+    database = await open_database(cache_path=tmp_path)
+    await database.create("docs", schema(dimensions=1024))
+    view = (await database.namespace("docs")).view
+    rng = np.random.default_rng(1)
+    await database.write("docs", upsert(*(document(i, rng, 1024) for i in range(100))))
+    query = Query(legs=(VectorLeg("vector", np.ones(1024, np.float32)),), top_k=3)
+    await database.query("docs", query)
+    made = []
+    view._get_ready = made.append
+    await database.write("docs", WriteRequest(deletes=(1,)))
+    assert made == []
+    await database.write("docs", upsert(document(1, rng, 1024)))
+    assert made == [view.memtable.chunks[-1]]
+    await database.close()
+
+
+async def test_a_view_is_closed_when_nothing_works_behind_it_any_more(tmp_path):
+    database = await open_database(cache_path=tmp_path)
+    await database.create("docs", schema(dimensions=1024))
+    view = (await database.namespace("docs")).view
+    rng = np.random.default_rng(1)
+    await database.write("docs", upsert(*(document(i, rng, 1024) for i in range(100))))
+    await database.query("docs", Query(legs=(VectorLeg("vector", np.ones(1024, np.float32)),), top_k=3))
+    view._compute = HeldBulk()
+    await database.write("docs", upsert(*(document(i, rng, 1024) for i in range(100))))
+    (task,) = view._readying
+    await database.close()
+    assert task.done()
+
+
 @pytest.mark.parametrize("is_own", [True, False])
 async def test_live_rows_are_the_same_after_a_fold_and_looked_up_again_after_that_of_another(
     tmp_path, is_own
@@ -310,7 +342,9 @@ async def test_live_rows_are_the_same_after_a_fold_and_looked_up_again_after_tha
     await other.close()
 
 
-async def test_a_fold_whose_slots_no_query_had_looked_at_leaves_nothing_alive_that_they_replaced(tmp_path):
+async def test_a_fold_whose_slots_no_query_had_looked_at_leaves_nothing_alive_that_they_replaced(
+    tmp_path, monkeypatch
+):
     rng = np.random.default_rng(1)
     database = await open_database(cache_path=tmp_path)
     await database.create("docs", schema())
@@ -318,11 +352,29 @@ async def test_a_fold_whose_slots_no_query_had_looked_at_leaves_nothing_alive_th
     namespace = await database.namespace("docs")
     await fold(namespace)
     await database.query("docs", ALL)
-    await database.write("docs", WriteRequest(deletes=(1,)))
-    namespace.view.expect_fold(namespace.reader.manifest.segments[0].job, namespace.reader.tail)
-    state = namespace.view.segments[0]
-    assert state.resolved == 0
-    assert state.after_fold(state.ref, 1).alive is None
-    await fold(namespace)
-    assert [hit.id for hit in (await database.query("docs", ALL)).hits] == [0, 2, 3]
+    await database.write("docs", WriteRequest(upserts=(document(9, rng),), deletes=(1,)))
+
+    async def unresolved():
+        """A fold looks first; where segments were replaced meanwhile, what it saw is gone."""
+
+    with monkeypatch.context() as during:
+        during.setattr(namespace.view, "snapshot", unresolved)
+        before = namespace.view.segments[0]
+        assert await fold(namespace)
+    assert before.resolved == 0
+    assert before.alive.all()
+    assert [hit.id for hit in (await database.query("docs", ALL)).hits] == [0, 2, 3, 9]
+    await database.close()
+
+
+async def test_only_queries_make_a_namespace_one_that_is_queried(tmp_path):
+    """Writes have less of a free tail beside queries; monitoring took it from them."""
+    database = await open_database(cache_path=tmp_path)
+    await database.create("docs", schema())
+    namespace = await database.namespace("docs")
+    await database.info("docs")
+    await namespace.snapshot(Consistency())
+    assert not namespace._is_queried
+    await database.query("docs", ALL)
+    assert namespace._is_queried
     await database.close()
