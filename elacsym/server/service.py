@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from elacsym.clock import SystemClock
@@ -102,12 +102,6 @@ class Service:
                     await stack.aclose()
             except TimeoutError:
                 _LOG.warning("the database did not close in time", limit_s=limit_s)
-
-    @contextmanager
-    def querying(self) -> Iterator[None]:
-        """Hold a place for queries. Raises Overloaded where none is free."""
-        with self.queries.passage():
-            yield
 
     async def leave(self) -> float:
         """Hand over to the other nodes of the cluster, if there are any, while this one still answers.

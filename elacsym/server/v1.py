@@ -53,7 +53,7 @@ async def delete(exchange: Exchange) -> Answer:
 async def query(exchange: Exchange) -> Answer:
     """`POST /v1/namespaces/{ns}/query`."""
     name = exchange.namespace
-    with exchange.service.querying():
+    with exchange.service.queries.passage():
         wanted = await exchange.decoded(decode_query.query, is_query=True)
         with _fields_of_this_api(), exchange.service.compute.ahead():
             result = await exchange.service.database.query(name, wanted)

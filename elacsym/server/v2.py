@@ -37,7 +37,7 @@ async def write(exchange: Exchange) -> Answer:
 async def query(exchange: Exchange) -> Answer:
     """`POST /v2/namespaces/{ns}/query`: one query, or several over one snapshot."""
     name, service = exchange.namespace, exchange.service
-    with service.querying():
+    with service.queries.passage():
         asked = await exchange.decoded(v2_query.decode, is_query=True)
         if asked.unknown:
             service.unknown_fields.note(asked.unknown, name)
@@ -81,7 +81,7 @@ def _reranked(results: Sequence[QueryResult], rerank: Rerank) -> QueryResult:
 async def explain(exchange: Exchange) -> Answer:
     """`POST /v2/namespaces/{ns}/explain_query`."""
     name, service = exchange.namespace, exchange.service
-    with service.querying():
+    with service.queries.passage():
         asked = await exchange.decoded(lambda body: v2_query.decode(body, explain=True), is_query=True)
         service.unknown_fields.note(asked.unknown, name)
         async with service.namespace_queries.passage(name, asked.weight):
