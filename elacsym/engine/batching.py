@@ -16,7 +16,7 @@ from elacsym.compute import Compute
 from elacsym.errors import InvalidRequest, Unavailable
 from elacsym.query.alike import alike
 from elacsym.query.ast import Query, QueryResult, TextLeg
-from elacsym.query.cost import BATCH_US_MAX, cost_us, is_inline
+from elacsym.query.cost import BATCH_US_MAX, inline_us
 from elacsym.query.execute import EffortOf, answers_at_hand, execute
 from elacsym.query.searchable import SearchSnapshot
 from elacsym.query.validate import check
@@ -37,16 +37,15 @@ def batches(snapshot: SearchSnapshot, queries: Sequence[Query]) -> list[list[int
         if len(group) == 1:
             found.append(group)
             continue
-        batch: list[int] = []
-        spent_us = own_us = 0.0
-        # vectors cost the same
+        # vectors cost the same, texts and their filters do not
         are_texts = isinstance(queries[group[0]].legs[0], TextLeg)
-        inline = True
-        for number, place in enumerate(group):
-            if are_texts or not number:
-                inline = is_inline(queries[place], snapshot)
-                own_us = cost_us(queries[place], snapshot) if inline else 0.0
-            if not inline:
+        own_us = None if are_texts else inline_us(queries[group[0]], snapshot)
+        batch: list[int] = []
+        spent_us = 0.0
+        for place in group:
+            if are_texts:
+                own_us = inline_us(queries[place], snapshot)
+            if own_us is None:
                 found.append([place])
                 continue
             if batch and spent_us + own_us > BATCH_US_MAX:
@@ -155,12 +154,15 @@ class Batcher:
         """Answer those who come until the event loop has read what there is."""
         await asyncio.sleep(0)
         coming = self._coming.pop(consistency, [])
-        proven = [one for one in coming if one.since_s is not None and self._is_current_since(one.since_s)]
-        if proven and len(proven) < len(coming):
+        served: list[_Waiting] = []
+        others: list[_Waiting] = []
+        for one in coming:
+            is_proven = one.since_s is not None and self._is_current_since(one.since_s)
+            (served if is_proven else others).append(one)
+        if served and others:
             # they need not wait for the proof that the others need
-            self._start(self._serve(consistency, proven))
-            coming = [one for one in coming if one not in proven]
-        await self._serve(consistency, coming)
+            self._start(self._serve(consistency, served))
+        await self._serve(consistency, others or served)
 
     async def _serve(self, consistency: Consistency, coming: list[_Waiting]) -> None:
         """Answer these by the snapshot that they demand, with others that have come to the same one."""

@@ -122,9 +122,13 @@ def cost_us(query: Query, snapshot: SearchSnapshot) -> float:
     return cost + rows_wanted(query) * len(names) * _US_PER_VALUE
 
 
-def is_inline(query: Query, snapshot: SearchSnapshot) -> bool:
-    """Whether the query is answered on the event loop, because a hop to the pool costs as much."""
-    return is_small(query) and cost_us(query, snapshot) < INLINE_US_MAX
+def inline_us(query: Query, snapshot: SearchSnapshot) -> float | None:
+    """What a query should cost that is answered on the event loop, because a hop to the pool costs as much;
+    None for one that goes to the pool."""
+    if not is_small(query):
+        return None
+    cost = cost_us(query, snapshot)
+    return cost if cost < INLINE_US_MAX else None
 
 
 def _pieces_of(query: Query) -> Iterator[Filter | Score | Distance]:

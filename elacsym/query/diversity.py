@@ -14,7 +14,7 @@ import numpy as np
 from elacsym.format.reading import Steps, together
 from elacsym.query.ast import Per, Query, VectorLeg
 from elacsym.query.columns import Ints, values_in
-from elacsym.query.hits import Found
+from elacsym.query.hits import Found, by_part
 from elacsym.query.plan import rows_wanted
 from elacsym.query.ranking import Ranking
 from elacsym.query.searchable import Part, SearchSnapshot
@@ -65,19 +65,17 @@ def _kept(found: Sequence[Found], keys: Sequence[Hashable], limit: int) -> list[
 
 def _keys(snapshot: SearchSnapshot, per: Per, found: Sequence[Found]) -> Steps[list[Hashable]]:
     """The values that make rows alike, of each row."""
-    by_part: dict[int, list[int]] = {}
-    for index, row in enumerate(found):
-        by_part.setdefault(row.part, []).append(index)
+    places = by_part(found)
     columns = yield from together(
         [
             _values(snapshot.parts[number].part, name, np.array([found[i].row for i in indices]))
-            for number, indices in by_part.items()
+            for number, indices in places.items()
             for name in per.attributes
         ]
     )
     keys: list[Hashable] = [None] * len(found)
     width = len(per.attributes)
-    for place, indices in enumerate(by_part.values()):
+    for place, indices in enumerate(places.values()):
         of_part = zip(*columns[place * width : (place + 1) * width], strict=True)
         for index, key in zip(indices, of_part, strict=True):
             keys[index] = key

@@ -38,7 +38,7 @@ from elacsym.query.ast import (
 from elacsym.query.check_filter import check_filter
 from elacsym.query.columns import Bools, Ints
 from elacsym.query.compute import computed
-from elacsym.query.cost import cost_us, is_inline, is_small
+from elacsym.query.cost import cost_us, inline_us, is_small
 from elacsym.query.diversity import diversified
 from elacsym.query.fusion import RankedLeg, fuse
 from elacsym.query.hits import Found, read, values_of
@@ -109,7 +109,7 @@ async def execute(
     raises.
     """
     query = await checked(query, snapshot.schema, compute)
-    inline = is_inline(query, snapshot)
+    inline = inline_us(query, snapshot) is not None
     trace = _Trace()
     QUERIES.labels(kind_of(query)).inc()
     answer = _answer(snapshot, query, effort_of, trace)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -33,14 +33,14 @@ def read(snapshot: SearchSnapshot, found: Sequence[Found], wanted: Shown) -> Ste
     ones as dictionaries, arrays of them as (m, d) float32; null is left out."""
     attributes: list[dict[str, Any]] = [{} for _ in found]
     if wanted.columns or wanted.vectors:
-        by_part = _by_part(found)
+        places = by_part(found)
         values = yield from together(
             [
                 values_of(snapshot.parts[number].part, np.array([found[i].row for i in indices]), wanted)
-                for number, indices in by_part.items()
+                for number, indices in places.items()
             ]
         )
-        for indices, rows in zip(by_part.values(), values, strict=True):
+        for indices, rows in zip(places.values(), values, strict=True):
             for index, row_values in zip(indices, rows, strict=True):
                 attributes[index] = row_values
     return [
@@ -49,14 +49,14 @@ def read(snapshot: SearchSnapshot, found: Sequence[Found], wanted: Shown) -> Ste
     ]
 
 
-def _by_part(found: Sequence[Found]) -> dict[int, Sequence[int]]:
+def by_part(found: Sequence[Found]) -> Mapping[int, Sequence[int]]:
     """The places of rows by their parts."""
     if len({row.part for row in found}) == 1:
         return {found[0].part: range(len(found))}
-    by_part: dict[int, list[int]] = {}
+    places: dict[int, list[int]] = {}
     for index, row in enumerate(found):
-        by_part.setdefault(row.part, []).append(index)
-    return {**by_part}
+        places.setdefault(row.part, []).append(index)
+    return places
 
 
 def values_of(part: Part, rows: Ints, wanted: Shown) -> Steps[list[dict[str, Any]]]:
@@ -122,9 +122,9 @@ def placed(snapshot: SearchSnapshot, ids: IdColumn) -> Steps[list[tuple[int, Int
     numbers = [number for number, view in enumerate(snapshot.parts) if view.alive.any()]
     # all of them first: keys of one part and the head of another in one round would make two rounds of keys
     opened = yield from together([snapshot.parts[number].part.ids() for number in numbers])
-    by_part = yield from together([part_ids.rows_of(ids) for part_ids in opened])
+    in_parts = yield from together([part_ids.rows_of(ids) for part_ids in opened])
     found: list[tuple[int, Ints, Ints]] = []
-    for number, rows in zip(numbers, by_part, strict=True):
+    for number, rows in zip(numbers, in_parts, strict=True):
         places = np.flatnonzero(rows >= 0)
         places = places[snapshot.parts[number].alive[rows[places]]]
         if len(places):

@@ -172,7 +172,8 @@ async def test_bytes_that_are_not_at_hand_are_brought_for_each_alone(tmp_path):
 
 
 async def test_queries_that_take_long_are_in_no_batch(docs, monkeypatch, sizes):
-    monkeypatch.setattr(batching, "is_inline", lambda query, _: query.legs[0].query != "copper kettle")
+    is_long = "copper kettle".__eq__
+    monkeypatch.setattr(batching, "inline_us", lambda q, _: None if is_long(q.legs[0].query) else 1.0)
     texts = ["copper", "copper kettle", "kettle", "copper kettle"]
     found = await asyncio.gather(*(docs.query("docs", by_text(text)) for text in texts))
     assert sorted(sizes) == [1, 1, 2]
@@ -180,7 +181,7 @@ async def test_queries_that_take_long_are_in_no_batch(docs, monkeypatch, sizes):
 
 
 async def test_a_batch_takes_no_longer_than_the_event_loop_may_be_busy(docs, monkeypatch, sizes):
-    monkeypatch.setattr(batching, "cost_us", lambda *_: batching.BATCH_US_MAX / 3)
+    monkeypatch.setattr(batching, "inline_us", lambda *_: batching.BATCH_US_MAX / 3)
     await asyncio.gather(*(docs.query("docs", by_vector(seed)) for seed in range(8)))
     assert sizes == [3, 3, 2]
 
